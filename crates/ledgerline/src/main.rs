@@ -1,0 +1,3 @@
+//! Ledgerline: a self-hosted backend for selling AI.
+
+fn main() {}

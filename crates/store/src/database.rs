@@ -1,0 +1,65 @@
+//! The database, whichever it is.
+
+use kernel::Secret;
+
+use crate::{DataFolder, Error, MySql, Result, Row, Sqlite, Statement, Value};
+
+/// The database this process works on. Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// Embedded.
+    Sqlite(Sqlite),
+    /// A server.
+    MySql(MySql),
+}
+
+impl Database {
+    /// Opens the database at `url`; an empty one means `ledgerline.db` in the data folder.
+    pub async fn open(url: &Secret, folder: &DataFolder) -> Result<Self> {
+        let url = url.expose();
+        if url.is_empty() {
+            return Sqlite::open(&folder.file("ledgerline.db")).map(Self::Sqlite);
+        }
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return Sqlite::open(path.as_ref()).map(Self::Sqlite);
+        }
+        if url.starts_with("mysql://") {
+            return MySql::connect(url).await.map(Self::MySql);
+        }
+        Err(Error::Url(
+            url.split(':').next().unwrap_or_default().to_owned(),
+        ))
+    }
+
+    /// Reads rows. Sees every write acknowledged before.
+    pub async fn query(&self, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.query(sql.to_owned(), args.to_vec()).await,
+            Self::MySql(mysql) => mysql.query(sql, args).await,
+        }
+    }
+
+    /// Reads the first row, if there is one.
+    pub async fn query_one(&self, sql: &str, args: &[Value]) -> Result<Option<Row>> {
+        Ok(self.query(sql, args).await?.into_iter().next())
+    }
+
+    /// Runs all statements, or none: returns the rows each changed (on MySQL: matched).
+    pub async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<u64>> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.transaction(statements).await,
+            Self::MySql(mysql) => mysql.transaction(&statements).await,
+        }
+    }
+
+    /// Runs one statement; returns the rows changed (on MySQL: matched).
+    pub async fn execute(&self, statement: Statement) -> Result<u64> {
+        Ok(self.transaction(vec![statement]).await?.into_iter().sum())
+    }
+
+    /// The database answers.
+    pub async fn ping(&self) -> Result<()> {
+        self.query("SELECT 1", &[]).await.map(drop)
+    }
+}

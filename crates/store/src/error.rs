@@ -1,0 +1,82 @@
+//! What can go wrong with a database.
+
+use std::path::PathBuf;
+
+/// A failed store operation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process works on this data folder.
+    #[error(
+        "data folder {0} is in use by another process: stop it, or choose another folder with --data"
+    )]
+    FolderInUse(PathBuf),
+    /// A file could not be read or written.
+    #[error("cannot use {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database's address is not one this build understands.
+    #[error("database.url must start with sqlite: or mysql://, not {0:?}")]
+    Url(String),
+    /// The linked SQLite has a known data-corrupting bug.
+    #[error("SQLite {0} is too old: 3.51.3 or later is needed")]
+    SqliteTooOld(String),
+    /// SQLite refused.
+    #[error("SQLite failed")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The MySQL-compatible server refused or could not be reached.
+    #[error("MySQL failed")]
+    MySql(#[from] sqlx::Error),
+    /// A statement changed another number of rows than it had to; nothing was written.
+    #[error("a write did not find the row it was to change ({statement})")]
+    Unexpected {
+        /// The statement's text.
+        statement: String,
+    },
+    /// A value read has another type than expected.
+    #[error("column {column} holds {found}, expected {wanted}")]
+    Shape {
+        /// Position of the column in the row.
+        column: usize,
+        /// The type wanted.
+        wanted: &'static str,
+        /// The type found.
+        found: &'static str,
+    },
+    /// A migration that already ran has changed since.
+    #[error("migration {0} was applied with other content: this binary does not fit the database")]
+    MigrationChanged(String),
+    /// The database was written by a later version.
+    #[error("migration {0} is unknown to this binary: the database was written by a later version")]
+    MigrationUnknown(String),
+    /// A task that held the connection died.
+    #[error("a database task ended early")]
+    TaskLost,
+}
+
+impl Error {
+    /// A unique or primary key refused a second row with the same value.
+    pub fn is_duplicate(&self) -> bool {
+        match self {
+            Self::Sqlite(rusqlite::Error::SqliteFailure(failure, _)) => {
+                matches!(failure.extended_code, 1555 | 2067)
+            }
+            Self::MySql(sqlx::Error::Database(failure)) => failure.is_unique_violation(),
+            _ => false,
+        }
+    }
+
+    /// The same transaction may succeed when run again: a deadlock or lock wait on the server.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::MySql(sqlx::Error::Database(failure)) => failure
+                .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
+                .is_some_and(|failure| matches!(failure.number(), 1205 | 1213 | 9007)),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The databases: embedded SQLite, or any MySQL-compatible server, behind one small surface.
+//!
+//! Statements are written once, portable (`?` placeholders, integers, text, bytes), and run on
+//! either through [`Database`]. Reads go to reader connections; writes are whole transactions
+//! given as data ([`Statement`]s), so no caller can wait in the middle of one.
+//!
+//! Invariants:
+//! - SQLite has exactly one writing connection, and one process per data folder ([`DataFolder`]);
+//! - an acknowledged write is on disk (`synchronous=FULL`);
+//! - migrations run forward only, once, in the order of their names, checked by hash.
+//!
+//! Tables: `schema_migrations`.
+
+mod config;
+mod database;
+mod error;
+mod folder;
+mod migrate;
+mod mysql;
+mod sqlite;
+mod value;
+
+pub use config::Config;
+pub use database::Database;
+pub use error::Error;
+pub use folder::DataFolder;
+pub use migrate::Migration;
+pub use mysql::MySql;
+pub use sqlite::{Sqlite, bind as bind_sqlite};
+pub use value::{Expect, Row, Statement, Value};
+
+/// What a store operation gives.
+pub type Result<T> = std::result::Result<T, Error>;

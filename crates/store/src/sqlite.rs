@@ -1,0 +1,178 @@
+//! Embedded SQLite: one writing connection, a few reading ones.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{FairMutex, FairMutexGuard, Mutex};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::Semaphore;
+
+use crate::{Error, Expect, Result, Row, Statement, Value};
+
+/// Before 3.51.3 two connections could corrupt a database in WAL mode.
+const OLDEST: i32 = 3_051_003;
+/// Enough for short reads beside one writer; each idle connection costs about 100 KiB.
+const READERS: usize = 4;
+/// Pages of 4 KiB in the write-ahead log before it is copied into the database file: larger than
+/// the default so that a busy journal pays for it seldom.
+const CHECKPOINT_PAGES: i64 = 4_000;
+const STATEMENT_CACHE: usize = 256;
+
+/// A SQLite database file, owned by this process. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Sqlite {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    /// Fair, so that the journal, which locks again at once, lets others in.
+    writer: FairMutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+    reader_slots: Semaphore,
+}
+
+impl Sqlite {
+    /// Opens or creates the file, in WAL mode with `synchronous=FULL`.
+    pub fn open(path: &Path) -> Result<Self> {
+        if rusqlite::version_number() < OLDEST {
+            return Err(Error::SqliteTooOld(rusqlite::version().to_owned()));
+        }
+        let writer = connect(path)?;
+        writer.pragma_update(None, "journal_mode", "WAL")?;
+        writer.pragma_update(None, "synchronous", "FULL")?;
+        writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        let readers = (0..READERS)
+            .map(|_| connect_reader(path))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                path: path.to_owned(),
+                writer: FairMutex::new(writer),
+                readers: Mutex::new(readers),
+                reader_slots: Semaphore::new(READERS),
+            }),
+        })
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// The writing connection. Blocks the thread while another has it: never hold it across an
+    /// await.
+    pub fn writer(&self) -> FairMutexGuard<'_, Connection> {
+        self.shared.writer.lock()
+    }
+
+    /// Runs `work` with a reading connection, on a thread that may block.
+    pub async fn read<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        let _slot = self
+            .shared
+            .reader_slots
+            .acquire()
+            .await
+            .map_err(|_closed| Error::TaskLost)?;
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || {
+            let taken = shared.readers.lock().pop();
+            let connection = taken.map_or_else(|| connect_reader(&shared.path), Ok)?;
+            let outcome = work(&connection);
+            shared.readers.lock().push(connection);
+            outcome
+        })
+        .await
+        .map_err(|_panicked| Error::TaskLost)?
+    }
+
+    pub(crate) async fn query(&self, sql: String, args: Vec<Value>) -> Result<Vec<Row>> {
+        self.read(move |connection| query(connection, &sql, &args))
+            .await
+    }
+
+    pub(crate) async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<u64>> {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || run_all(&mut shared.writer.lock(), &statements))
+            .await
+            .map_err(|_panicked| Error::TaskLost)?
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "foreign_keys", "ON")?;
+    connection.pragma_update(None, "busy_timeout", 5_000)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    Ok(connection)
+}
+
+fn connect_reader(path: &Path) -> Result<Connection> {
+    let connection = connect(path)?;
+    connection.pragma_update(None, "query_only", "ON")?;
+    Ok(connection)
+}
+
+fn query(connection: &Connection, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let columns = statement.column_count();
+    let mut cursor = statement.query(rusqlite::params_from_iter(args.iter().map(bind)))?;
+    let mut rows = Vec::new();
+    while let Some(row) = cursor.next()? {
+        let values = (0..columns)
+            .map(|at| read_value(row.get_ref(at)?))
+            .collect::<Result<_>>()?;
+        rows.push(Row::new(values));
+    }
+    Ok(rows)
+}
+
+fn read_value(value: ValueRef<'_>) -> Result<Value> {
+    Ok(match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Int(number),
+        ValueRef::Real(_) => {
+            return Err(Error::Shape {
+                column: 0,
+                wanted: "integer",
+                found: "real",
+            });
+        }
+        ValueRef::Text(text) => Value::from(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => Value::from(bytes),
+    })
+}
+
+/// A value as SQLite takes it, without copying.
+pub fn bind(value: &Value) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(match value {
+        Value::Null => ValueRef::Null,
+        Value::Int(number) => ValueRef::Integer(*number),
+        Value::Text(text) => ValueRef::Text(text.as_bytes()),
+        Value::Bytes(bytes) => ValueRef::Blob(bytes),
+    })
+}
+
+fn run_all(connection: &mut Connection, statements: &[Statement]) -> Result<Vec<u64>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut changed = Vec::with_capacity(statements.len());
+    for statement in statements {
+        let mut prepared = transaction.prepare_cached(&statement.sql)?;
+        let rows =
+            prepared.execute(rusqlite::params_from_iter(statement.args.iter().map(bind)))? as u64;
+        if statement.expect == Expect::One && rows != 1 {
+            return Err(Error::Unexpected {
+                statement: statement.sql.clone().into_owned(),
+            });
+        }
+        changed.push(rows);
+    }
+    transaction.commit()?;
+    Ok(changed)
+}

@@ -1,0 +1,3 @@
+//! Checks of the tree that no other tool makes.
+
+fn main() {}
