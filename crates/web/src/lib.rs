@@ -1,1 +1,5 @@
-//! web
+//! The HTTP kit that every surface shares.
+
+mod error;
+
+pub use error::{Dialect, Error};
