@@ -237,7 +237,7 @@ mod tests {
             };
             let (mut whole, mut rest) = (0_u128, 0_u128);
             for (count, rate) in [(counts[0], input), (counts[1], cached), (counts[2], input), (counts[3], output), (counts[4], output)] {
-                let (count, rate) = (u128::from(count), rate.unsigned_abs().into());
+                let (count, rate) = (u128::from(count), u128::from(rate.unsigned_abs()));
                 whole += count / 1_000_000 * rate;
                 rest += count % 1_000_000 * rate;
             }
