@@ -1,4 +1,4 @@
-//! The one error every surface answers with, and the shapes it is written in.
+//! The one error every surface answers with.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -7,10 +7,12 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::Value;
 
+use crate::dialect::Dialect;
+
 /// A refusal or failure as the client sees it.
 ///
-/// As a response it is RFC 9457 problem JSON; a surface with another shape rewrites it with its
-/// [`Dialect`]'s layer.
+/// As a response it is RFC 9457 problem JSON; a surface with another shape rewrites it (see
+/// [`crate::speak`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Error {
     /// The HTTP status.
@@ -21,19 +23,10 @@ pub struct Error {
     pub message: Cow<'static, str>,
     /// The request's field that is wrong.
     pub param: Option<Cow<'static, str>>,
-    /// More for programs, such as `available` and `required`.
+    /// More for programs, such as `available` and `required`: the members of an object.
     pub details: Option<Value>,
     /// When to try again.
     pub retry_after: Option<Duration>,
-}
-
-/// The shape of a surface's errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    /// `{"error":{message,type,param,code}}`, for `/v1`.
-    OpenAi,
-    /// RFC 9457 problem JSON, where no original says otherwise.
-    Problem,
 }
 
 impl Error {
@@ -51,6 +44,16 @@ impl Error {
             details: None,
             retry_after: None,
         }
+    }
+
+    /// A fault of the server: the cause is logged, the client is told nothing of it.
+    pub fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error = cause, "a request failed");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "something went wrong here: tell the operator the x-request-id of this answer",
+        )
     }
 
     /// Names the field that is wrong.
@@ -77,9 +80,6 @@ impl Error {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let status = self.status;
-        let mut response = (status, "").into_response();
-        response.extensions_mut().insert(self);
-        response
+        Dialect::Problem.render(self)
     }
 }

@@ -1,0 +1,43 @@
+//! The service behind `/v1`: what a call needs to be made.
+
+use std::sync::Arc;
+
+use identity::Identity;
+use metering::Metering;
+use models::Models;
+use store::Database;
+use tokio_util::task::TaskTracker;
+
+/// The service behind `/v1`. Cheap to clone; the state of its routes.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    pub(crate) identity: Identity,
+    pub(crate) metering: Metering,
+    pub(crate) models: Arc<Models>,
+    pub(crate) database: Database,
+    pub(crate) calls: TaskTracker,
+}
+
+impl Gateway {
+    /// The service over its engines.
+    pub fn new(identity: Identity, metering: Metering, models: Arc<Models>, database: Database) -> Self {
+        Self { identity, metering, models, database, calls: TaskTracker::new() }
+    }
+
+    /// Waits until every call is settled, those included whose client has left.
+    pub async fn drain(&self) {
+        self.calls.close();
+        self.calls.wait().await;
+    }
+
+    /// Deletes answers kept for repeated requests that are older than a day; returns how many.
+    pub async fn purge_answers(&self) -> store::Result<u64> {
+        crate::store::purge_answers(&self.database, self.metering.now()).await
+    }
+}
+
+impl axum::extract::FromRef<Gateway> for Identity {
+    fn from_ref(gateway: &Gateway) -> Self {
+        gateway.identity.clone()
+    }
+}

@@ -1,0 +1,158 @@
+//! The server's secret, and the keys derived from it.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kernel::Secret;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+const SHORTEST: usize = 32;
+/// The start of every API key, so that leaked ones can be searched for.
+const KEY_START: &str = "llk_";
+const PREFIX_LENGTH: usize = 12;
+
+/// The `security` section of the configuration.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// At least 32 characters that only the server knows; instances on one database share it. Empty
+    /// to keep one in `secret.key` in the data folder.
+    pub secret: Secret,
+}
+
+/// What API keys are hashed with. Losing it makes every key unknown.
+#[derive(Clone)]
+pub struct ServerSecret {
+    keys: [u8; 32],
+    check: String,
+}
+
+impl std::fmt::Debug for ServerSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ServerSecret(***)")
+    }
+}
+
+impl ServerSecret {
+    /// The configured secret, or the one in `file`, which is created (readable by its owner only)
+    /// when missing.
+    pub fn load(config: &Config, file: &Path) -> Result<Self> {
+        let configured = config.secret.expose();
+        if !configured.is_empty() {
+            if configured.len() < SHORTEST {
+                return Err(Error::ShortSecret);
+            }
+            return Ok(Self::derive(configured.as_bytes()));
+        }
+        let failed = |cause| Error::SecretFile(file.to_owned(), Arc::new(cause));
+        if !file.exists() {
+            create(file).map_err(failed)??;
+        }
+        let mut bytes = Vec::new();
+        std::fs::File::open(file)
+            .and_then(|mut open| open.read_to_end(&mut bytes))
+            .map_err(failed)?;
+        if bytes.len() < SHORTEST {
+            return Err(Error::ShortSecret);
+        }
+        Ok(Self::derive(&bytes))
+    }
+
+    fn derive(material: &[u8]) -> Self {
+        let check = blake3::derive_key("ledgerline 2026 secret check", material);
+        Self {
+            keys: blake3::derive_key("ledgerline 2026 api key hash", material),
+            check: URL_SAFE_NO_PAD.encode(check),
+        }
+    }
+
+    /// Tells two secrets apart without giving either away.
+    pub(crate) fn check_value(&self) -> &str {
+        &self.check
+    }
+
+    /// What is stored of an API key.
+    pub(crate) fn hash_key(&self, api_key: &str) -> [u8; 32] {
+        *blake3::keyed_hash(&self.keys, api_key.as_bytes()).as_bytes()
+    }
+}
+
+fn create(file: &Path) -> std::io::Result<Result<()>> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let Ok(bytes) = random::<32>() else {
+        return Ok(Err(Error::Random));
+    };
+    let mut open = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)?;
+    open.write_all(&bytes)?;
+    open.sync_all()?;
+    Ok(Ok(()))
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_cause| Error::Random)?;
+    Ok(bytes)
+}
+
+/// A new API key with 256 random bits, and the start of it that may be shown.
+pub(crate) fn new_api_key() -> Result<(Secret, String)> {
+    let id = URL_SAFE_NO_PAD.encode(random::<6>()?);
+    let secret = URL_SAFE_NO_PAD.encode(random::<32>()?);
+    let api_key = format!("{KEY_START}{id}_{secret}");
+    let prefix = api_key.chars().take(PREFIX_LENGTH).collect();
+    Ok((Secret::from(api_key), prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_is_made_once_and_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret.key");
+        let first = ServerSecret::load(&Config::default(), &file).unwrap();
+        let again = ServerSecret::load(&Config::default(), &file).unwrap();
+        assert_eq!(first.check_value(), again.check_value());
+        assert_eq!(
+            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+
+    #[test]
+    fn a_short_secret_is_refused_and_another_hashes_otherwise() {
+        let load = |secret: &str| {
+            let config = Config {
+                secret: Secret::from(secret),
+            };
+            ServerSecret::load(&config, Path::new("/nonexistent"))
+        };
+        assert!(matches!(load("short"), Err(Error::ShortSecret)));
+        let (one, two) = (
+            load(&"a".repeat(32)).unwrap(),
+            load(&"b".repeat(32)).unwrap(),
+        );
+        assert_ne!(one.hash_key("k"), two.hash_key("k"));
+        assert_ne!(one.check_value(), two.check_value());
+    }
+
+    #[test]
+    fn api_keys_carry_256_random_bits() {
+        let (one, prefix) = new_api_key().unwrap();
+        let (two, _) = new_api_key().unwrap();
+        assert_ne!(one.expose(), two.expose());
+        assert!(one.expose().starts_with(&prefix));
+        assert_eq!(one.expose().len(), "llk_".len() + 8 + 1 + 43);
+    }
+}

@@ -1,0 +1,118 @@
+//! Which holds have a living call, and what becomes of those that have none.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::store::Database;
+use kernel::SharedClock;
+use ledger::{Command, HoldId, Journal, Operation, Unit};
+use parking_lot::Mutex;
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+
+use crate::{Metering, Result};
+
+/// The holds whose calls are alive in this process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leases(Arc<Mutex<HashSet<HoldId>>>);
+
+/// Keeps one hold among the living until dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    leases: Leases,
+    hold: HoldId,
+}
+
+impl Leases {
+    pub(crate) fn keep(&self, hold: HoldId) -> Lease {
+        self.0.lock().insert(hold);
+        Lease {
+            leases: self.clone(),
+            hold,
+        }
+    }
+
+    fn living(&self) -> Vec<HoldId> {
+        let mut holds: Vec<HoldId> = self.0.lock().iter().copied().collect();
+        holds.sort_unstable();
+        holds
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.leases.0.lock().remove(&self.hold);
+    }
+}
+
+/// Renews the holds of living calls and expires those of ended processes, for ever.
+#[derive(Debug)]
+pub struct Sweeper {
+    metering: Metering,
+    database: Database,
+    clock: SharedClock,
+}
+
+impl Sweeper {
+    /// A sweeper for this service.
+    pub fn new(metering: Metering, database: Database, clock: SharedClock) -> Self {
+        Self {
+            metering,
+            database,
+            clock,
+        }
+    }
+
+    /// Works until dropped. Failures are logged and tried again at the next turn.
+    pub async fn run(self) {
+        let config = self.metering.config().clone();
+        // Three chances to renew before a lease ends.
+        let renewal = config.lease() / 3;
+        let mut renew = interval_at(Instant::now() + renewal, renewal);
+        let mut sweep = interval(Duration::from_secs(config.sweep_seconds.max(1)));
+        renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let done = tokio::select! {
+                _ = renew.tick() => self.renew().await,
+                _ = sweep.tick() => self.sweep().await,
+            };
+            if let Err(error) = done {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "holds could not be swept"
+                );
+            }
+        }
+    }
+
+    async fn renew(&self) -> Result<()> {
+        let holds = self.metering.leases().living();
+        if holds.is_empty() {
+            return Ok(());
+        }
+        let lease_until = self.clock.now().after(self.metering.config().lease());
+        let operation = Operation {
+            id: format!("renew:{}", kernel::id::new()).into(),
+            fingerprint: None,
+            command: Command::Renew { holds, lease_until },
+        };
+        self.metering
+            .journal()
+            .submit(Unit {
+                operation,
+                attachments: Vec::new(),
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn sweep(&self) -> Result<()> {
+        let journal = self.metering.journal();
+        let expired = ledger::sweep(journal, &self.database, self.clock.now()).await?;
+        if expired > 0 {
+            tracing::warn!(expired, "holds whose calls never ended were released");
+        }
+        Ok(())
+    }
+}

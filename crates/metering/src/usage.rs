@@ -1,0 +1,136 @@
+//! Usage records, read.
+
+use kernel::{Amount, Asset, ChargeId, OrgId, Page, PageRequest, Timestamp};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{Metering, Result, store};
+
+/// How a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum UsageStatus {
+    /// Admitted; its money is set aside.
+    Running,
+    /// Ended and charged.
+    Settled,
+    /// Ended without a charge.
+    Released,
+    /// Its process ended before it did; nothing was charged.
+    Expired,
+}
+
+/// One metered call: who, what, how much, at which price.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct UsageRecord {
+    /// The charge id.
+    #[schema(value_type = String)]
+    pub id: ChargeId,
+    /// Who paid.
+    #[schema(value_type = String)]
+    pub org_id: OrgId,
+    /// The person, if the credential belonged to one.
+    pub user_id: Option<String>,
+    /// The external system, if the credential belonged to one.
+    pub app_id: Option<String>,
+    /// The API key used.
+    pub key_id: Option<String>,
+    /// `chat` or `embeddings`.
+    pub surface: String,
+    /// The public model name.
+    pub model: String,
+    /// The provider that answered.
+    pub provider: Option<String>,
+    /// The model's name there.
+    pub upstream_model: Option<String>,
+    /// How the call stands.
+    pub status: UsageStatus,
+    /// The error's code, if it failed.
+    pub error_code: Option<String>,
+    /// The upstream's HTTP status, if it answered.
+    pub upstream_status: Option<i64>,
+    /// What was charged, as a decimal; `0` when nothing was.
+    #[schema(value_type = String, example = "0.00042")]
+    pub cost: Amount,
+    /// The currency of the amounts.
+    #[schema(value_type = String, example = "CNY")]
+    pub currency: Asset,
+    /// Of `cost`, what the wallet came to owe.
+    #[schema(value_type = String)]
+    pub debt: Amount,
+    /// Used but neither paid nor owed.
+    #[schema(value_type = String)]
+    pub written_off: Amount,
+    /// The hold had run out before the call ended.
+    pub late: bool,
+    /// The price version pinned at admission.
+    pub price_id: String,
+    /// The operation that took the hold.
+    pub hold_seq: i64,
+    /// The operation that ended the call; absent while it runs.
+    pub op_seq: Option<i64>,
+    /// What was set aside.
+    #[schema(value_type = String)]
+    pub held: Amount,
+    /// Tokens read, not from a cache.
+    pub input_tokens: i64,
+    /// Tokens read from the upstream's cache.
+    pub cached_input_tokens: i64,
+    /// Tokens written to the upstream's cache.
+    pub cache_write_tokens: i64,
+    /// Tokens produced.
+    pub output_tokens: i64,
+    /// Tokens produced while thinking.
+    pub reasoning_tokens: i64,
+    /// `reported` by the upstream, `estimated` here, or `none`.
+    pub usage_source: String,
+    /// What was odd about the upstream's figures.
+    pub anomalies: Option<String>,
+    /// The upstream's own figures, as received.
+    pub raw_usage: Option<String>,
+    /// The answer was streamed.
+    pub stream: bool,
+    /// The client left before the end.
+    pub client_gone: bool,
+    /// The HTTP request.
+    pub request_id: String,
+    /// When the call was admitted.
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Timestamp,
+    /// When the first content was passed on.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub first_token_at: Option<Timestamp>,
+    /// When the call ended; absent while it runs.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub ended_at: Option<Timestamp>,
+}
+
+/// Narrows a listing of usage records.
+#[derive(Clone, Debug, Default)]
+pub struct UsageFilter {
+    /// Only this organization's.
+    pub org_id: Option<OrgId>,
+}
+
+impl Metering {
+    /// The record of a call that has ended, if it is this organization's (or any's, for `None`).
+    pub async fn usage(
+        &self,
+        id: &ChargeId,
+        org_id: Option<&OrgId>,
+    ) -> Result<Option<UsageRecord>> {
+        store::find_usage(self.database(), id, org_id).await
+    }
+
+    /// Records of ended calls, newest first.
+    pub async fn list_usage(
+        &self,
+        filter: &UsageFilter,
+        page: &PageRequest,
+    ) -> Result<Page<UsageRecord>> {
+        let rows = store::list_usage(self.database(), filter, page).await?;
+        Ok(Page::from_fetched(rows, page, |row| {
+            row.op_seq.unwrap_or_default().to_string()
+        }))
+    }
+}

@@ -1,0 +1,147 @@
+//! The one layer around every request: its id, its log line, and a shield against panics.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::extract::{FromRequestParts, Request};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http_body::{Frame, SizeHint};
+
+use crate::Error;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const LONGEST_ID: usize = 64;
+
+/// Names a request in answers, logs and records: the caller's `x-request-id`, or a new one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestId(pub Arc<str>);
+
+/// Who pays, for the log line: put it into the answer's extensions.
+#[derive(Clone, Debug)]
+pub struct Billed(pub kernel::OrgId);
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestId {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
+        Ok(parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .unwrap_or_else(|| Self(kernel::id::new().into())))
+    }
+}
+
+/// Gives the request its id, answers it even if its handler panics, and logs it when its body has
+/// been sent or dropped.
+pub async fn observe(mut request: Request, next: Next) -> Response {
+    let id = accepted_id(&request).unwrap_or_else(|| kernel::id::new().into());
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let begun = Instant::now();
+    request.extensions_mut().insert(RequestId(Arc::clone(&id)));
+    let answered = std::panic::AssertUnwindSafe(next.run(request))
+        .catch_unwind()
+        .await;
+    let mut response = answered.unwrap_or_else(|_panic| panicked().into_response());
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response.headers_mut().insert(
+        http::header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    let org = response
+        .extensions_mut()
+        .remove::<Billed>()
+        .map(|Billed(org)| org);
+    let line = Line {
+        id,
+        method,
+        path,
+        status: response.status(),
+        org,
+        begun,
+        bytes: 0,
+    };
+    response.map(|body| axum::body::Body::new(Observed { body, line }))
+}
+
+fn panicked() -> Error {
+    tracing::error!("a handler panicked");
+    Error::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "internal",
+        "something went wrong here: tell the operator the x-request-id of this answer",
+    )
+}
+
+fn accepted_id(request: &Request) -> Option<Arc<str>> {
+    let id = request.headers().get(REQUEST_ID)?.to_str().ok()?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (!id.is_empty() && id.len() <= LONGEST_ID && id.bytes().all(plain)).then(|| id.into())
+}
+
+/// What the log says of a request, written when this is dropped.
+struct Line {
+    id: Arc<str>,
+    method: Method,
+    path: String,
+    status: StatusCode,
+    org: Option<kernel::OrgId>,
+    begun: Instant,
+    bytes: u64,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        tracing::info!(
+            target: "access",
+            request_id = %self.id,
+            method = %self.method,
+            path = %self.path,
+            status = self.status.as_u16(),
+            org_id = self.org.as_ref().map(kernel::OrgId::as_str),
+            duration_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            bytes = self.bytes,
+            "answered"
+        );
+    }
+}
+
+/// A body that logs its request when it has been sent or dropped.
+struct Observed {
+    body: axum::body::Body,
+    line: Line,
+}
+
+impl http_body::Body for Observed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            self.line.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
