@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for Timestamp {
 }
 
 /// Where the time comes from: the system's clock, or a test's.
-pub trait Clock: std::fmt::Debug + Send + Sync + 'static {
+pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// The present instant.
     fn now(&self) -> Timestamp;
 }

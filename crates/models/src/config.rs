@@ -1,0 +1,247 @@
+//! The `providers` and `models` sections of the configuration.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kernel::{Amount, Asset, Secret};
+use pricing::Rates;
+use serde::{Deserialize, Serialize};
+
+/// What becomes of a call whose client has left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDisconnect {
+    /// The upstream is cut off, and what was received is charged.
+    #[default]
+    Cancel,
+    /// The answer is read to its end and charged exactly.
+    Drain,
+}
+
+/// The protocol a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderKind {
+    /// The OpenAI HTTP API.
+    OpenAi,
+    /// Simulated, in this process.
+    Sim,
+}
+
+/// An upstream account.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderConfig {
+    /// Its name, which routes refer to.
+    pub name: String,
+    /// `openai` for any OpenAI-compatible API, `sim` for the built-in simulation.
+    pub kind: ProviderKind,
+    /// Where the API is, up to and including `/v1`.
+    #[serde(default)]
+    pub base_url: String,
+    /// Sent as `Authorization: Bearer`; empty for none.
+    #[serde(default)]
+    pub api_key: Secret,
+    /// More headers to send.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Secret>,
+    /// Until a connection stands.
+    #[serde(default = "defaults::connect_timeout_ms")]
+    pub connect_timeout_ms: u64,
+    /// Until the first byte of a streamed answer.
+    #[serde(default = "defaults::first_token_timeout_ms")]
+    pub first_token_timeout_ms: u64,
+    /// Between two frames of a streamed answer.
+    #[serde(default = "defaults::idle_timeout_ms")]
+    pub idle_timeout_ms: u64,
+    /// Until an answer that is not streamed is complete.
+    #[serde(default = "defaults::total_timeout_ms")]
+    pub total_timeout_ms: u64,
+    /// How long an idle connection is kept; must be less than the upstream keeps it.
+    #[serde(default = "defaults::pool_idle_ms")]
+    pub pool_idle_ms: u64,
+    /// The largest answer that is not streamed, in bytes.
+    #[serde(default = "defaults::max_answer_bytes")]
+    pub max_answer_bytes: usize,
+    /// What becomes of a call whose client has left: `cancel` or `drain`.
+    #[serde(default)]
+    pub on_disconnect: OnDisconnect,
+}
+
+mod defaults {
+    pub(super) const fn connect_timeout_ms() -> u64 {
+        5_000
+    }
+    pub(super) const fn first_token_timeout_ms() -> u64 {
+        120_000
+    }
+    pub(super) const fn idle_timeout_ms() -> u64 {
+        60_000
+    }
+    pub(super) const fn total_timeout_ms() -> u64 {
+        600_000
+    }
+    pub(super) const fn pool_idle_ms() -> u64 {
+        4_000
+    }
+    pub(super) const fn max_answer_bytes() -> usize {
+        32 * 1024 * 1024
+    }
+    pub(super) const fn weight() -> u32 {
+        1
+    }
+    pub(super) const fn max_output_tokens() -> u64 {
+        4_096
+    }
+    pub(super) const fn output_slice_tokens() -> u64 {
+        1_024
+    }
+    pub(super) const fn image_tokens() -> u64 {
+        2_000
+    }
+}
+
+impl ProviderConfig {
+    /// A provider with every other setting at its default.
+    pub fn new(name: &str, kind: ProviderKind, base_url: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind,
+            base_url: base_url.to_owned(),
+            api_key: Secret::default(),
+            headers: BTreeMap::new(),
+            connect_timeout_ms: defaults::connect_timeout_ms(),
+            first_token_timeout_ms: defaults::first_token_timeout_ms(),
+            idle_timeout_ms: defaults::idle_timeout_ms(),
+            total_timeout_ms: defaults::total_timeout_ms(),
+            pool_idle_ms: defaults::pool_idle_ms(),
+            max_answer_bytes: defaults::max_answer_bytes(),
+            on_disconnect: OnDisconnect::default(),
+        }
+    }
+
+    pub(crate) const fn first_token_timeout(&self) -> Duration {
+        Duration::from_millis(self.first_token_timeout_ms)
+    }
+
+    pub(crate) const fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+
+    pub(crate) const fn total_timeout(&self) -> Duration {
+        Duration::from_millis(self.total_timeout_ms)
+    }
+}
+
+/// What a model does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelKind {
+    /// Answers conversations.
+    #[default]
+    Chat,
+    /// Turns texts into vectors.
+    Embedding,
+}
+
+/// A model offered under a public name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// The public name.
+    pub name: String,
+    /// `chat` or `embedding`.
+    #[serde(default)]
+    pub kind: ModelKind,
+    /// The ways to an upstream, at least one.
+    pub routes: Vec<RouteConfig>,
+    /// What it costs; a model without a price cannot be called.
+    #[serde(default)]
+    pub price: Option<PriceConfig>,
+    /// The longest answer when the request does not say, in tokens.
+    #[serde(default = "defaults::max_output_tokens")]
+    pub max_output_tokens: u64,
+    /// The part of a streamed answer that is paid for in advance, in tokens.
+    #[serde(default = "defaults::output_slice_tokens")]
+    pub output_slice_tokens: u64,
+    /// The most tokens that one image of a request counts for.
+    #[serde(default = "defaults::image_tokens")]
+    pub image_tokens: u64,
+}
+
+/// A way to an upstream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteConfig {
+    /// The provider's name.
+    pub provider: String,
+    /// The model's name there; the public name when absent.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// Its share among routes of the same priority.
+    #[serde(default = "defaults::weight")]
+    pub weight: u32,
+    /// Routes of the lowest number are tried first.
+    #[serde(default)]
+    pub priority: u32,
+}
+
+/// What a model costs, per million tokens.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PriceConfig {
+    /// The currency of the rates.
+    pub currency: Asset,
+    /// Input tokens.
+    pub input_per_million: Amount,
+    /// Input tokens served from the upstream's cache; as input when absent.
+    #[serde(default)]
+    pub cached_input_per_million: Option<Amount>,
+    /// Input tokens written to the upstream's cache; as input when absent.
+    #[serde(default)]
+    pub cache_write_per_million: Option<Amount>,
+    /// Output tokens.
+    #[serde(default)]
+    pub output_per_million: Amount,
+    /// Reasoning tokens; as output when absent.
+    #[serde(default)]
+    pub reasoning_per_million: Option<Amount>,
+    /// Added once per billed call.
+    #[serde(default)]
+    pub per_call: Option<Amount>,
+}
+
+impl PriceConfig {
+    /// The rates.
+    pub const fn rates(&self) -> Rates {
+        Rates {
+            input_per_million: self.input_per_million,
+            cached_input_per_million: self.cached_input_per_million,
+            cache_write_per_million: self.cache_write_per_million,
+            output_per_million: self.output_per_million,
+            reasoning_per_million: self.reasoning_per_million,
+            per_call: self.per_call,
+        }
+    }
+}
+
+impl ModelConfig {
+    /// A chat model with one route and every other setting at its default.
+    pub fn new(name: &str, provider: &str, price: Option<PriceConfig>) -> Self {
+        let route = RouteConfig {
+            provider: provider.to_owned(),
+            model: None,
+            weight: defaults::weight(),
+            priority: 0,
+        };
+        Self {
+            name: name.to_owned(),
+            kind: ModelKind::Chat,
+            routes: vec![route],
+            price,
+            max_output_tokens: defaults::max_output_tokens(),
+            output_slice_tokens: defaults::output_slice_tokens(),
+            image_tokens: defaults::image_tokens(),
+        }
+    }
+}

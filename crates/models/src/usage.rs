@@ -1,0 +1,268 @@
+//! Usage as upstreams report it, normalised into disjoint token classes.
+
+use pricing::Tokens;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::TokenEstimate;
+
+/// More than any answer can have; beyond it a figure is noise.
+const MOST_TOKENS: i128 = 1_000_000_000;
+/// The upstream's own figures are kept up to this size.
+const RAW_LIMIT: usize = 4096;
+
+/// What a call used, as reported by its upstream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens by class.
+    pub tokens: Tokens,
+    /// The upstream's own figures, as received.
+    pub raw: String,
+    /// What was odd about them, such as `negative:completion_tokens`.
+    pub anomalies: Vec<String>,
+}
+
+impl Usage {
+    /// Normalises the `usage` object of the OpenAI API and its relatives (DeepSeek, vLLM, ...).
+    ///
+    /// There, `prompt_tokens` includes cached tokens and `completion_tokens` includes reasoning;
+    /// here the classes are disjoint. Odd figures are clamped and noted.
+    pub fn parse(raw: &str) -> Self {
+        let value: Value = serde_json::from_str(raw).unwrap_or_default();
+        let mut anomalies = Vec::new();
+        let mut read = |path: &[&str]| figure(&value, path, &mut anomalies);
+        let prompt = read(&["prompt_tokens"]);
+        let completion = read(&["completion_tokens"]);
+        let cached = read(&["prompt_tokens_details", "cached_tokens"])
+            .or_else(|| read(&["prompt_cache_hit_tokens"]));
+        let written = read(&["prompt_tokens_details", "cache_creation_tokens"]);
+        let reasoning = read(&["completion_tokens_details", "reasoning_tokens"]);
+        let total = read(&["total_tokens"]);
+        if prompt.is_none() {
+            anomalies.push("missing:prompt_tokens".to_owned());
+        }
+        let prompt = prompt.unwrap_or(0);
+        // Embeddings report no completion; a chat answer whose total is larger forgot it.
+        let completion =
+            completion.unwrap_or_else(|| total.unwrap_or(prompt).saturating_sub(prompt));
+        let (cached, written) = (cached.unwrap_or(0), written.unwrap_or(0));
+        let cached = within(cached, prompt, "cached_exceeds_prompt", &mut anomalies);
+        let written = within(
+            written,
+            prompt - cached,
+            "cache_write_exceeds_prompt",
+            &mut anomalies,
+        );
+        let reasoning = within(
+            reasoning.unwrap_or(0),
+            completion,
+            "reasoning_exceeds_completion",
+            &mut anomalies,
+        );
+        let tokens = Tokens {
+            input: prompt - cached - written,
+            cached_input: cached,
+            cache_write: written,
+            output: completion - reasoning,
+            reasoning,
+        };
+        Self {
+            tokens,
+            raw: bounded(raw),
+            anomalies,
+        }
+    }
+
+    /// The anomalies as one text, if there are any.
+    pub fn anomaly_text(&self) -> Option<String> {
+        (!self.anomalies.is_empty()).then(|| self.anomalies.join(","))
+    }
+
+    /// The upstream reported something that can be billed.
+    pub fn is_usable(&self) -> bool {
+        self.tokens.total() > 0
+    }
+}
+
+fn figure(value: &Value, path: &[&str], anomalies: &mut Vec<String>) -> Option<u64> {
+    let found = path
+        .iter()
+        .try_fold(value, |value, name| value.get(name))
+        .filter(|value| !value.is_null())?;
+    let name = path.join(".");
+    let Some(number) = integer(found) else {
+        anomalies.push(format!("not_a_count:{name}"));
+        return None;
+    };
+    if number < 0 {
+        anomalies.push(format!("negative:{name}"));
+    }
+    if number > MOST_TOKENS {
+        anomalies.push(format!("huge:{name}"));
+    }
+    u64::try_from(number.clamp(0, MOST_TOKENS)).ok()
+}
+
+fn integer(value: &Value) -> Option<i128> {
+    let number = value.as_number()?;
+    number
+        .as_i64()
+        .map(i128::from)
+        .or_else(|| number.as_u64().map(i128::from))
+        // Some upstreams write whole numbers as 12.0.
+        .or_else(|| number.to_string().strip_suffix(".0")?.parse().ok())
+}
+
+fn within(part: u64, whole: u64, anomaly: &str, anomalies: &mut Vec<String>) -> u64 {
+    if part > whole {
+        anomalies.push(anomaly.to_owned());
+    }
+    part.min(whole)
+}
+
+fn bounded(raw: &str) -> String {
+    let end = (0..=RAW_LIMIT.min(raw.len()))
+        .rev()
+        .find(|at| raw.is_char_boundary(*at))
+        .unwrap_or(0);
+    raw.get(..end).unwrap_or_default().to_owned()
+}
+
+#[derive(Deserialize)]
+struct AnswerWire<'a> {
+    #[serde(default, borrow)]
+    usage: Option<&'a RawValue>,
+}
+
+/// The usage in a complete answer: as reported, or `None` and the estimated tokens of its contents
+/// when the upstream reported nothing. An answer that is no JSON object is an error.
+pub fn answer_usage(body: &[u8]) -> Result<Result<Usage, u64>, serde_json::Error> {
+    let wire: AnswerWire<'_> = serde_json::from_slice(body)?;
+    if let Some(raw) = wire.usage {
+        let usage = Usage::parse(raw.get());
+        if usage.is_usable() {
+            return Ok(Ok(usage));
+        }
+    }
+    let answer: Value = serde_json::from_slice(body)?;
+    let mut estimate = TokenEstimate::default();
+    let choices = answer
+        .get("choices")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    choices
+        .filter_map(|choice| choice.get("message"))
+        .for_each(|message| add_texts(message, &mut estimate));
+    Ok(Err(estimate.tokens()))
+}
+
+fn add_texts(value: &Value, estimate: &mut TokenEstimate) {
+    match value {
+        Value::String(text) => estimate.add(text),
+        Value::Array(items) => items.iter().for_each(|item| add_texts(item, estimate)),
+        Value::Object(members) => {
+            let texts = members
+                .iter()
+                .filter(|(name, _)| !matches!(name.as_str(), "role" | "id" | "type"));
+            texts.for_each(|(_, value)| add_texts(value, estimate));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(input: u64, cached: u64, output: u64, reasoning: u64) -> Tokens {
+        Tokens {
+            input,
+            cached_input: cached,
+            cache_write: 0,
+            output,
+            reasoning,
+        }
+    }
+
+    #[test]
+    fn every_known_oddity_is_clamped_and_named() {
+        let cases = [
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}"#,
+                tokens(10, 0, 5, 0),
+                "",
+            ),
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":2}}"#,
+                tokens(6, 4, 3, 2),
+                "",
+            ),
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_cache_hit_tokens":7}"#,
+                tokens(3, 7, 5, 0),
+                "",
+            ),
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":40}}"#,
+                tokens(0, 10, 5, 0),
+                "cached_exceeds_prompt",
+            ),
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":-5}"#,
+                tokens(10, 0, 0, 0),
+                "negative:completion_tokens",
+            ),
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":5,"completion_tokens_details":{"reasoning_tokens":9}}"#,
+                tokens(10, 0, 0, 5),
+                "reasoning_exceeds_completion",
+            ),
+            (
+                r#"{"prompt_tokens":"ten","completion_tokens":5}"#,
+                tokens(0, 0, 5, 0),
+                "not_a_count:prompt_tokens,missing:prompt_tokens",
+            ),
+            (
+                r#"{"prompt_tokens":10.0,"completion_tokens":5}"#,
+                tokens(10, 0, 5, 0),
+                "",
+            ),
+            (
+                r#"{"prompt_tokens":10,"total_tokens":12}"#,
+                tokens(10, 0, 2, 0),
+                "",
+            ),
+            (
+                r#"{"prompt_tokens":1e300,"completion_tokens":1}"#,
+                tokens(0, 0, 1, 0),
+                "not_a_count:prompt_tokens,missing:prompt_tokens",
+            ),
+            (
+                r#"{"prompt_tokens":9000000000000,"completion_tokens":1}"#,
+                tokens(1_000_000_000, 0, 1, 0),
+                "huge:prompt_tokens",
+            ),
+            ("null", Tokens::default(), "missing:prompt_tokens"),
+        ];
+        for (raw, expected, anomalies) in cases {
+            let usage = Usage::parse(raw);
+            assert_eq!(usage.tokens, expected, "{raw}");
+            assert_eq!(usage.anomalies.join(","), anomalies, "{raw}");
+            assert_eq!(usage.raw, raw);
+        }
+    }
+
+    #[test]
+    fn an_answer_without_usage_is_estimated_from_its_contents() {
+        let body = br#"{"choices":[{"message":{"role":"assistant","content":"one two three"}}]}"#;
+        assert_eq!(answer_usage(body).unwrap(), Err(3));
+        assert!(answer_usage(b"<html>").is_err());
+        let reported = br#"{"usage":{"prompt_tokens":3,"completion_tokens":4},"choices":[]}"#;
+        assert_eq!(
+            answer_usage(reported).unwrap().unwrap().tokens,
+            tokens(3, 0, 4, 0)
+        );
+    }
+}
