@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use models::{CallError, RequestError};
+use models::{CallError, Refusal, RequestError};
 use serde_json::json;
 
 /// A refused or failed call.
@@ -65,7 +65,9 @@ impl From<Error> for web::Error {
             Error::WrongKind { model, surface } => Self::new(
                 StatusCode::BAD_REQUEST,
                 "model_kind",
-                format!("model {model:?} does not do {surface}: choose another from GET /v1/models"),
+                format!(
+                    "model {model:?} does not do {surface}: choose another from GET /v1/models"
+                ),
             )
             .param("model"),
             Error::IdempotencyKey => Self::new(
@@ -144,9 +146,104 @@ fn metering(error: metering::Error) -> web::Error {
         }
         other @ (Metering::Repeated
         | Metering::Refused(_)
+        | Metering::Sweep(_)
         | Metering::Pricing(_)
         | Metering::Store(_)
         | Metering::DamagedPrice(_)
         | Metering::DamagedRecord(_)) => web::Error::internal(&other),
+    }
+}
+
+fn request(error: &RequestError) -> web::Error {
+    match error {
+        RequestError::Malformed { line, column } => web::Error::new(
+            StatusCode::BAD_REQUEST,
+            "malformed_json",
+            format!("the body is not JSON (line {line}, column {column})"),
+        ),
+        RequestError::Field { field, reason } => {
+            web::Error::new(StatusCode::BAD_REQUEST, "invalid_field", format!("{field}: {reason}"))
+                .param(field.clone())
+        }
+    }
+}
+
+/// What the client did wrong it is told in the upstream's words; what is between the operator and
+/// the upstream stays there.
+fn upstream(error: &CallError) -> web::Error {
+    tracing::warn!(%error, "the upstream failed");
+    match error {
+        CallError::Connect(_) => web::Error::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream_unreachable",
+            "the model's upstream cannot be reached: send the request again",
+        ),
+        CallError::Timeout(_) => web::Error::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "upstream_timeout",
+            "the model's upstream took too long: send the request again",
+        ),
+        CallError::Broken(_) => web::Error::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream_broken",
+            "the model's upstream stopped in the middle of its answer: send the request again",
+        ),
+        CallError::TooLarge(limit) => web::Error::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream_too_large",
+            format!("the model's answer is larger than {limit} bytes: ask for less, or stream it"),
+        ),
+        CallError::Refused(refusal) => refused(refusal),
+    }
+}
+
+fn refused(refusal: &Refusal) -> web::Error {
+    match refusal.status {
+        400 | 413 | 422 => web::Error::new(
+            StatusCode::BAD_REQUEST,
+            "upstream_invalid_request",
+            format!("the model's upstream does not take this request: {}", said(refusal)),
+        ),
+        429 => web::Error::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "upstream_rate_limited",
+            "the model's upstream is asked too often: send the request again later",
+        )
+        .retry_after(refusal.retry_after.unwrap_or(Duration::from_secs(1))),
+        401 | 403 => web::Error::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream_denied",
+            "the model's upstream does not accept this installation's key: tell the operator",
+        ),
+        status => web::Error::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream_error",
+            format!("the model's upstream answered {status}: send the request again"),
+        ),
+    }
+}
+
+/// The message in an upstream's refusal, if it is one.
+fn said(refusal: &Refusal) -> String {
+    let body: serde_json::Value = serde_json::from_slice(&refusal.body).unwrap_or_default();
+    let message = body.pointer("/error/message").and_then(serde_json::Value::as_str);
+    message.unwrap_or("it does not say why").chars().take(500).collect()
+}
+
+impl Error {
+    /// The code that a usage record keeps of a failed call.
+    pub(crate) fn call_code(error: &CallError) -> &'static str {
+        match error {
+            CallError::Connect(_) => "upstream_unreachable",
+            CallError::Timeout(_) => "upstream_timeout",
+            CallError::Broken(_) => "upstream_broken",
+            CallError::TooLarge(_) => "upstream_too_large",
+            CallError::Refused(refusal) => match refusal.status {
+                400 | 413 | 422 => "upstream_invalid_request",
+                429 => "upstream_rate_limited",
+                401 | 403 => "upstream_denied",
+                _ => "upstream_error",
+            },
+        }
     }
 }

@@ -64,7 +64,9 @@ mod tests {
     fn key(value: &str, org: &str, body: &str) -> RepeatKey {
         let mut headers = HeaderMap::new();
         headers.insert(HEADER, value.parse().unwrap());
-        RepeatKey::read(&headers, &org.into(), "/v1/chat/completions", body.as_bytes()).unwrap().unwrap()
+        RepeatKey::read(&headers, &org.into(), "/v1/chat/completions", body.as_bytes())
+            .unwrap()
+            .unwrap()
     }
 
     #[test]

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use identity::Identity;
 use metering::Metering;
-use models::Models;
+use models::{Model, ModelKind, Models};
 use store::Database;
 use tokio_util::task::TaskTracker;
+
+use crate::Error;
 
 /// The service behind `/v1`. Cheap to clone; the state of its routes.
 #[derive(Clone, Debug)]
@@ -20,8 +22,26 @@ pub struct Gateway {
 
 impl Gateway {
     /// The service over its engines.
-    pub fn new(identity: Identity, metering: Metering, models: Arc<Models>, database: Database) -> Self {
+    pub fn new(
+        identity: Identity,
+        metering: Metering,
+        models: Arc<Models>,
+        database: Database,
+    ) -> Self {
         Self { identity, metering, models, database, calls: TaskTracker::new() }
+    }
+
+    /// The model of this public name, if it does what is asked.
+    pub(crate) fn model(&self, name: &str, kind: ModelKind) -> Result<Arc<Model>, Error> {
+        let model = self.models.find(name).ok_or_else(|| Error::UnknownModel(name.to_owned()))?;
+        if model.config().kind != kind {
+            let surface = match kind {
+                ModelKind::Chat => "chat completions",
+                ModelKind::Embedding => "embeddings",
+            };
+            return Err(Error::WrongKind { model: name.to_owned(), surface });
+        }
+        Ok(Arc::clone(model))
     }
 
     /// Waits until every call is settled, those included whose client has left.

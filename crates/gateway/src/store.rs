@@ -21,7 +21,7 @@ static ANSWERS: Table = Table {
 };
 
 /// How long an answer can be had again.
-const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
+const KEPT: Duration = Duration::from_hours(24);
 /// Rows deleted at once, so that the writer is never held for long.
 const PORTION: i64 = 500;
 
@@ -44,12 +44,19 @@ pub(crate) fn answer_row(id: &ChargeId, org_id: &OrgId, answer: &Answer) -> Atta
     Attachment::Insert { table: &ANSWERS, cells }
 }
 
-pub(crate) async fn find_answer(database: &Database, id: &ChargeId, org_id: &OrgId) -> Result<Option<Answer>> {
+pub(crate) async fn find_answer(
+    database: &Database,
+    id: &ChargeId,
+    org_id: &OrgId,
+) -> Result<Option<Answer>> {
     let sql = "SELECT content_type, body FROM gateway_answers WHERE charge_id = ? AND org_id = ?";
     let args = [Value::from(id.as_str()), Value::from(org_id.as_str())];
     let row = database.query_one(sql, &args).await?;
     row.map(|row| {
-        Ok(Answer { content_type: row.text(0)?.to_owned(), body: Bytes::copy_from_slice(row.bytes(1)?) })
+        Ok(Answer {
+            content_type: row.text(0)?.to_owned(),
+            body: Bytes::copy_from_slice(row.bytes(1)?),
+        })
     })
     .transpose()
 }
@@ -60,7 +67,8 @@ pub(crate) async fn purge_answers(database: &Database, now: Timestamp) -> Result
     let mut purged = 0;
     loop {
         let ids = "SELECT charge_id FROM gateway_answers WHERE created_at < ? LIMIT ?";
-        let rows = database.query(ids, &[Value::from(oldest.micros()), Value::from(PORTION)]).await?;
+        let rows =
+            database.query(ids, &[Value::from(oldest.micros()), Value::from(PORTION)]).await?;
         if rows.is_empty() {
             return Ok(purged);
         }

@@ -19,12 +19,7 @@ pub(crate) struct KeyCache(Cache<[u8; 32], Option<Credential>>);
 
 impl Default for KeyCache {
     fn default() -> Self {
-        Self(
-            Cache::builder()
-                .max_capacity(LARGEST)
-                .time_to_live(FRESH)
-                .build(),
-        )
+        Self(Cache::builder().max_capacity(LARGEST).time_to_live(FRESH).build())
     }
 }
 
@@ -51,10 +46,7 @@ impl Identity {
         if credential.disabled {
             return Err(Error::DisabledKey);
         }
-        if credential
-            .expires_at
-            .is_some_and(|end| end <= self.clock.now())
-        {
+        if credential.expires_at.is_some_and(|end| end <= self.clock.now()) {
             return Err(Error::ExpiredKey);
         }
         Ok(credential.caller)
@@ -62,11 +54,7 @@ impl Identity {
 
     /// Asks the database once for all who wait for the same key.
     async fn look_up(&self, hash: [u8; 32]) -> Result<Option<Credential>> {
-        let found = self
-            .cache
-            .0
-            .try_get_with(hash, find_credential(&self.database, &hash))
-            .await;
+        let found = self.cache.0.try_get_with(hash, find_credential(&self.database, &hash)).await;
         found.map_err(|error| Error::clone(&error))
     }
 }

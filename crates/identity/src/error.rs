@@ -94,11 +94,9 @@ impl From<Error> for web::Error {
                 "admin_only",
                 "this needs an administrator's API key".into(),
             ),
-            Error::NotFound { what, id } => (
-                StatusCode::NOT_FOUND,
-                "not_found",
-                format!("there is no {what} {id:?}"),
-            ),
+            Error::NotFound { what, id } => {
+                (StatusCode::NOT_FOUND, "not_found", format!("there is no {what} {id:?}"))
+            }
             Error::Name => (
                 StatusCode::BAD_REQUEST,
                 "invalid_name",

@@ -56,16 +56,12 @@ where
 }
 
 fn presented(headers: &HeaderMap) -> Result<&str> {
-    let bearer = headers
-        .get(AUTHORIZATION)
-        .map(|value| value.to_str().unwrap_or_default());
+    let bearer = headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
     let bearer = bearer.map(|value| match value.split_once(' ') {
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim(),
         _ => "",
     });
-    let plain = headers
-        .get(API_KEY)
-        .map(|value| value.to_str().unwrap_or_default().trim());
+    let plain = headers.get(API_KEY).map(|value| value.to_str().unwrap_or_default().trim());
     match (bearer, plain) {
         (Some(one), Some(two)) if one != two => Err(Error::TwoCredentials),
         (Some(key), _) | (None, Some(key)) if !key.is_empty() => Ok(key),

@@ -21,12 +21,8 @@ pub enum OrgKind {
 }
 
 impl OrgKind {
-    pub(crate) const ALL: [Self; 4] = [
-        Self::Platform,
-        Self::Customer,
-        Self::Distributor,
-        Self::Provider,
-    ];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Platform, Self::Customer, Self::Distributor, Self::Provider];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {

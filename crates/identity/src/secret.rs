@@ -87,11 +87,8 @@ fn create(file: &Path) -> std::io::Result<Result<()>> {
     let Ok(bytes) = random::<32>() else {
         return Ok(Err(Error::Random));
     };
-    let mut open = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(file)?;
+    let mut open =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
     open.write_all(&bytes)?;
     open.sync_all()?;
     Ok(Ok(()))
@@ -124,25 +121,17 @@ mod tests {
         let first = ServerSecret::load(&Config::default(), &file).unwrap();
         let again = ServerSecret::load(&Config::default(), &file).unwrap();
         assert_eq!(first.check_value(), again.check_value());
-        assert_eq!(
-            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
     fn a_short_secret_is_refused_and_another_hashes_otherwise() {
         let load = |secret: &str| {
-            let config = Config {
-                secret: Secret::from(secret),
-            };
+            let config = Config { secret: Secret::from(secret) };
             ServerSecret::load(&config, Path::new("/nonexistent"))
         };
         assert!(matches!(load("short"), Err(Error::ShortSecret)));
-        let (one, two) = (
-            load(&"a".repeat(32)).unwrap(),
-            load(&"b".repeat(32)).unwrap(),
-        );
+        let (one, two) = (load(&"a".repeat(32)).unwrap(), load(&"b".repeat(32)).unwrap());
         assert_ne!(one.hash_key("k"), two.hash_key("k"));
         assert_ne!(one.check_value(), two.check_value());
     }

@@ -37,27 +37,17 @@ impl Identity {
         if stored != secret.check_value() {
             return Err(Error::OtherSecret);
         }
-        let identity = Self {
-            database,
-            secret: Arc::new(secret),
-            clock,
-            cache: KeyCache::default(),
-        };
+        let identity =
+            Self { database, secret: Arc::new(secret), clock, cache: KeyCache::default() };
         identity.ensure_platform().await?;
         Ok(identity)
     }
 
     async fn ensure_platform(&self) -> Result<()> {
-        if rows::find_org(&self.database, &PLATFORM.into())
-            .await?
-            .is_some()
-        {
+        if rows::find_org(&self.database, &PLATFORM.into()).await?.is_some() {
             return Ok(());
         }
-        let platform = Org {
-            id: PLATFORM.into(),
-            ..self.new_org("platform", OrgKind::Platform)?
-        };
+        let platform = Org { id: PLATFORM.into(), ..self.new_org("platform", OrgKind::Platform)? };
         match rows::insert_org(&self.database, &platform).await {
             // Another instance created it in this moment.
             Err(Error::Store(cause)) if cause.is_duplicate() => Ok(()),
@@ -117,13 +107,8 @@ impl Identity {
     pub async fn create_user(&self, org_id: &OrgId, name: &str) -> Result<User> {
         let org = self.org(org_id).await?;
         let (name, created_at) = (valid_name(name)?, self.clock.now());
-        let user = User {
-            id: UserId::generate(),
-            org_id: org.id,
-            name,
-            disabled: false,
-            created_at,
-        };
+        let user =
+            User { id: UserId::generate(), org_id: org.id, name, disabled: false, created_at };
         rows::insert_user(&self.database, &user).await?;
         Ok(user)
     }
@@ -139,13 +124,7 @@ impl Identity {
     pub async fn create_app(&self, org_id: &OrgId, name: &str) -> Result<App> {
         let org = self.org(org_id).await?;
         let (name, created_at) = (valid_name(name)?, self.clock.now());
-        let app = App {
-            id: AppId::generate(),
-            org_id: org.id,
-            name,
-            disabled: false,
-            created_at,
-        };
+        let app = App { id: AppId::generate(), org_id: org.id, name, disabled: false, created_at };
         rows::insert_app(&self.database, &app).await?;
         Ok(app)
     }
@@ -166,10 +145,7 @@ impl Identity {
         let hash = self.secret.hash_key(api_key.expose());
         rows::insert_key(&self.database, &key, &hash).await?;
         self.cache.forget(&hash).await;
-        Ok(CreatedKey {
-            id: key.id,
-            api_key,
-        })
+        Ok(CreatedKey { id: key.id, api_key })
     }
 
     async fn check_owner(&self, new: &NewKey) -> Result<()> {

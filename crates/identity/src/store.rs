@@ -23,18 +23,12 @@ pub(crate) async fn keep_setting(database: &Database, name: &str, value: &str) -
         return Ok(row.text(0)?.to_owned());
     }
     let insert = "INSERT INTO identity_settings (name, value) VALUES (?, ?)";
-    match database
-        .execute(Statement::new(insert, vec![name.into(), value.into()]))
-        .await
-    {
+    match database.execute(Statement::new(insert, vec![name.into(), value.into()])).await {
         Ok(_) => Ok(value.to_owned()),
         // Another instance stored its own in this moment.
         Err(error) if error.is_duplicate() => {
             let row = database.query_one(select, &[name.into()]).await?;
-            Ok(row
-                .map(|row| row.text(0).map(str::to_owned))
-                .transpose()?
-                .unwrap_or_default())
+            Ok(row.map(|row| row.text(0).map(str::to_owned)).transpose()?.unwrap_or_default())
         }
         Err(error) => Err(error.into()),
     }
@@ -50,41 +44,24 @@ pub(crate) async fn insert_org(database: &Database, org: &Org) -> Result<()> {
         org.disabled.into(),
         org.created_at.micros().into(),
     ];
-    Ok(database
-        .execute(Statement::new(sql, args))
-        .await
-        .map(drop)?)
+    Ok(database.execute(Statement::new(sql, args)).await.map(drop)?)
 }
 
 pub(crate) async fn find_org(database: &Database, id: &OrgId) -> Result<Option<Org>> {
     let sql = format!("SELECT {ORG_COLUMNS} FROM identity_orgs WHERE id = ?");
-    database
-        .query_one(&sql, &[id.as_str().into()])
-        .await?
-        .as_ref()
-        .map(read_org)
-        .transpose()
+    database.query_one(&sql, &[id.as_str().into()]).await?.as_ref().map(read_org).transpose()
 }
 
 pub(crate) async fn list_orgs(database: &Database, page: &PageRequest) -> Result<Vec<Org>> {
     let sql = format!("SELECT {ORG_COLUMNS} FROM identity_orgs WHERE id > ? ORDER BY id LIMIT ?");
-    let rows = database
-        .query(&sql, &[after(page), page.fetch().into()])
-        .await?;
+    let rows = database.query(&sql, &[after(page), page.fetch().into()]).await?;
     rows.iter().map(read_org).collect()
 }
 
 pub(crate) async fn update_org(database: &Database, org: &Org) -> Result<()> {
     let sql = "UPDATE identity_orgs SET name = ?, disabled = ? WHERE id = ?";
-    let args = vec![
-        org.name.as_str().into(),
-        org.disabled.into(),
-        org.id.as_str().into(),
-    ];
-    Ok(database
-        .execute(Statement::new(sql, args))
-        .await
-        .map(drop)?)
+    let args = vec![org.name.as_str().into(), org.disabled.into(), org.id.as_str().into()];
+    Ok(database.execute(Statement::new(sql, args)).await.map(drop)?)
 }
 
 pub(crate) async fn insert_user(database: &Database, user: &User) -> Result<()> {
@@ -96,10 +73,7 @@ pub(crate) async fn insert_user(database: &Database, user: &User) -> Result<()> 
         user.disabled.into(),
         user.created_at.micros().into(),
     ];
-    Ok(database
-        .execute(Statement::new(sql, args))
-        .await
-        .map(drop)?)
+    Ok(database.execute(Statement::new(sql, args)).await.map(drop)?)
 }
 
 pub(crate) async fn list_users(
@@ -109,12 +83,8 @@ pub(crate) async fn list_users(
 ) -> Result<Vec<User>> {
     let sql = "SELECT id, org_id, name, disabled, created_at FROM identity_users \
                WHERE org_id = ? AND id > ? ORDER BY id LIMIT ?";
-    let rows = database
-        .query(
-            sql,
-            &[org_id.as_str().into(), after(page), page.fetch().into()],
-        )
-        .await?;
+    let rows =
+        database.query(sql, &[org_id.as_str().into(), after(page), page.fetch().into()]).await?;
     let read = |row: &Row| {
         Ok(User {
             id: row.text(0)?.into(),
@@ -137,10 +107,7 @@ pub(crate) async fn insert_app(database: &Database, app: &App) -> Result<()> {
         app.disabled.into(),
         app.created_at.micros().into(),
     ];
-    Ok(database
-        .execute(Statement::new(sql, args))
-        .await
-        .map(drop)?)
+    Ok(database.execute(Statement::new(sql, args)).await.map(drop)?)
 }
 
 pub(crate) async fn list_apps(
@@ -150,12 +117,8 @@ pub(crate) async fn list_apps(
 ) -> Result<Vec<App>> {
     let sql = "SELECT id, org_id, name, disabled, created_at FROM identity_apps \
                WHERE org_id = ? AND id > ? ORDER BY id LIMIT ?";
-    let rows = database
-        .query(
-            sql,
-            &[org_id.as_str().into(), after(page), page.fetch().into()],
-        )
-        .await?;
+    let rows =
+        database.query(sql, &[org_id.as_str().into(), after(page), page.fetch().into()]).await?;
     let read = |row: &Row| {
         Ok(App {
             id: row.text(0)?.into(),
@@ -184,10 +147,7 @@ pub(crate) async fn insert_key(database: &Database, key: &Key, hash: &[u8; 32]) 
         key.expires_at.map(Timestamp::micros).into(),
         key.created_at.micros().into(),
     ];
-    Ok(database
-        .execute(Statement::new(sql, args))
-        .await
-        .map(drop)?)
+    Ok(database.execute(Statement::new(sql, args)).await.map(drop)?)
 }
 
 pub(crate) async fn list_keys(
@@ -198,12 +158,8 @@ pub(crate) async fn list_keys(
     let sql = format!(
         "SELECT {KEY_COLUMNS} FROM identity_keys WHERE org_id = ? AND id > ? ORDER BY id LIMIT ?"
     );
-    let rows = database
-        .query(
-            &sql,
-            &[org_id.as_str().into(), after(page), page.fetch().into()],
-        )
-        .await?;
+    let rows =
+        database.query(&sql, &[org_id.as_str().into(), after(page), page.fetch().into()]).await?;
     rows.iter().map(read_key).collect()
 }
 
@@ -213,17 +169,12 @@ pub(crate) async fn set_key_disabled(
     id: &str,
     disabled: bool,
 ) -> Result<bool> {
-    if database
-        .query_one("SELECT 1 FROM identity_keys WHERE id = ?", &[id.into()])
-        .await?
-        .is_none()
+    if database.query_one("SELECT 1 FROM identity_keys WHERE id = ?", &[id.into()]).await?.is_none()
     {
         return Ok(false);
     }
     let sql = "UPDATE identity_keys SET disabled = ? WHERE id = ?";
-    database
-        .execute(Statement::new(sql, vec![disabled.into(), id.into()]))
-        .await?;
+    database.execute(Statement::new(sql, vec![disabled.into(), id.into()])).await?;
     Ok(true)
 }
 
@@ -250,10 +201,7 @@ pub(crate) async fn find_credential(
                FROM identity_keys k JOIN identity_orgs o ON o.id = k.org_id \
                LEFT JOIN identity_users u ON u.id = k.user_id \
                LEFT JOIN identity_apps a ON a.id = k.app_id WHERE k.hash = ?";
-    let Some(row) = database
-        .query_one(sql, &[Value::from(hash.as_slice())])
-        .await?
-    else {
+    let Some(row) = database.query_one(sql, &[Value::from(hash.as_slice())]).await? else {
         return Ok(None);
     };
     let caller = Caller {
@@ -271,10 +219,7 @@ pub(crate) async fn find_credential(
 }
 
 fn after(page: &PageRequest) -> Value {
-    page.cursor
-        .as_ref()
-        .map_or("", |cursor| cursor.key())
-        .into()
+    page.cursor.as_ref().map_or("", |cursor| cursor.key()).into()
 }
 
 fn read_org(row: &Row) -> Result<Org> {
@@ -309,11 +254,7 @@ fn read_key(row: &Row) -> Result<Key> {
 
 /// Anything but `admin` may do the least.
 fn read_role(name: &str) -> Role {
-    if name == Role::Admin.as_str() {
-        Role::Admin
-    } else {
-        Role::Member
-    }
+    if name == Role::Admin.as_str() { Role::Admin } else { Role::Member }
 }
 
 /// The key to store for a request to create one.
@@ -339,19 +280,10 @@ pub(crate) async fn belongs(
     member: Member<'_>,
 ) -> Result<bool> {
     let (sql, id) = match member {
-        Member::User(id) => (
-            "SELECT 1 FROM identity_users WHERE id = ? AND org_id = ?",
-            id,
-        ),
-        Member::App(id) => (
-            "SELECT 1 FROM identity_apps WHERE id = ? AND org_id = ?",
-            id,
-        ),
+        Member::User(id) => ("SELECT 1 FROM identity_users WHERE id = ? AND org_id = ?", id),
+        Member::App(id) => ("SELECT 1 FROM identity_apps WHERE id = ? AND org_id = ?", id),
     };
-    Ok(database
-        .query_one(sql, &[id.into(), org_id.as_str().into()])
-        .await?
-        .is_some())
+    Ok(database.query_one(sql, &[id.into(), org_id.as_str().into()]).await?.is_some())
 }
 
 /// Somebody a key can belong to.
@@ -363,8 +295,5 @@ pub(crate) enum Member<'a> {
 
 /// A missing row as an error.
 pub(crate) fn missing(what: &'static str, id: &str) -> Error {
-    Error::NotFound {
-        what,
-        id: id.to_owned(),
-    }
+    Error::NotFound { what, id: id.to_owned() }
 }

@@ -113,15 +113,8 @@ impl FromStr for Amount {
             return Err(AmountError::TooPrecise);
         }
         let magnitude = format!("{whole}{fraction:0<SCALE$}");
-        let signed = if negative {
-            format!("-{magnitude}")
-        } else {
-            magnitude
-        };
-        signed
-            .parse()
-            .map(Self)
-            .map_err(|_overflow| AmountError::OutOfRange)
+        let signed = if negative { format!("-{magnitude}") } else { magnitude };
+        signed.parse().map(Self).map_err(|_overflow| AmountError::OutOfRange)
     }
 }
 
@@ -155,8 +148,7 @@ struct AmountVisitor;
 
 impl AmountVisitor {
     fn parse<E: de::Error>(text: &str) -> Result<Amount, E> {
-        text.parse()
-            .map_err(|cause| E::custom(format!("amount {text:?} {cause}")))
+        text.parse().map_err(|cause| E::custom(format!("amount {text:?} {cause}")))
     }
 }
 
@@ -200,37 +192,19 @@ mod tests {
 
     #[test]
     fn texts_that_are_no_amounts_are_refused_with_the_reason() {
-        for text in [
-            "", "-", ".", "1.", ".5", "+1", "1e3", "1,5", " 1", "NaN", "0x1", "١",
-        ] {
-            assert_eq!(
-                text.parse::<Amount>(),
-                Err(AmountError::Malformed),
-                "{text:?}"
-            );
+        for text in ["", "-", ".", "1.", ".5", "+1", "1e3", "1,5", " 1", "NaN", "0x1", "١"] {
+            assert_eq!(text.parse::<Amount>(), Err(AmountError::Malformed), "{text:?}");
         }
-        assert_eq!(
-            "0.0000000001".parse::<Amount>(),
-            Err(AmountError::TooPrecise)
-        );
-        assert_eq!(
-            "9223372036.854775808".parse::<Amount>(),
-            Err(AmountError::OutOfRange)
-        );
+        assert_eq!("0.0000000001".parse::<Amount>(), Err(AmountError::TooPrecise));
+        assert_eq!("9223372036.854775808".parse::<Amount>(), Err(AmountError::OutOfRange));
     }
 
     #[test]
     fn json_numbers_are_taken_as_written() {
-        for (json, text) in [
-            ("0.05", "0.05"),
-            ("100", "100"),
-            ("12.5", "12.5"),
-            ("\"1.50\"", "1.5"),
-        ] {
-            assert_eq!(
-                serde_json::from_str::<Amount>(json).unwrap().to_string(),
-                text
-            );
+        for (json, text) in
+            [("0.05", "0.05"), ("100", "100"), ("12.5", "12.5"), ("\"1.50\"", "1.5")]
+        {
+            assert_eq!(serde_json::from_str::<Amount>(json).unwrap().to_string(), text);
         }
         assert!(serde_json::from_str::<Amount>("0.12345678901234567").is_err());
         assert!(serde_json::from_str::<Amount>("true").is_err());

@@ -21,10 +21,7 @@ impl Asset {
     /// The code, such as `CNY`.
     pub fn as_str(&self) -> &str {
         let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(LONGEST);
-        self.0
-            .get(..length)
-            .and_then(|code| std::str::from_utf8(code).ok())
-            .unwrap_or_default()
+        self.0.get(..length).and_then(|code| std::str::from_utf8(code).ok()).unwrap_or_default()
     }
 }
 
@@ -34,18 +31,13 @@ impl FromStr for Asset {
     fn from_str(text: &str) -> Result<Self, AssetError> {
         let code = text.as_bytes();
         let valid = (3..=LONGEST).contains(&code.len())
-            && code
-                .iter()
-                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+            && code.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
             && code.first().is_some_and(u8::is_ascii_uppercase);
         if !valid {
             return Err(AssetError);
         }
         let mut bytes = [0; LONGEST];
-        bytes
-            .iter_mut()
-            .zip(code)
-            .for_each(|(slot, byte)| *slot = *byte);
+        bytes.iter_mut().zip(code).for_each(|(slot, byte)| *slot = *byte);
         Ok(Self(bytes))
     }
 }
@@ -71,8 +63,7 @@ impl Serialize for Asset {
 impl<'de> Deserialize<'de> for Asset {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse()
-            .map_err(|cause| de::Error::custom(format!("{text:?} {cause}")))
+        text.parse().map_err(|cause| de::Error::custom(format!("{text:?} {cause}")))
     }
 }
 

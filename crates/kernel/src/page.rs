@@ -36,15 +36,10 @@ impl Cursor {
         }
         let bytes = (0..text.len())
             .step_by(2)
-            .map(|at| {
-                text.get(at..at + 2)
-                    .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-            })
+            .map(|at| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok()))
             .collect::<Option<Vec<u8>>>()
             .ok_or(CursorError)?;
-        String::from_utf8(bytes)
-            .map(Self)
-            .map_err(|_not_text| CursorError)
+        String::from_utf8(bytes).map(Self).map_err(|_not_text| CursorError)
     }
 }
 
@@ -107,11 +102,7 @@ impl<T> Page<T> {
         let limit = request.limit() as usize;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let next = if more {
-            rows.last().map(|row| Cursor::after(key(row)))
-        } else {
-            None
-        };
+        let next = if more { rows.last().map(|row| Cursor::after(key(row))) } else { None };
         Self { rows, next }
     }
 }
@@ -122,15 +113,9 @@ mod tests {
 
     #[test]
     fn a_page_ends_where_the_rows_do() {
-        let request = PageRequest {
-            limit: Some(2),
-            cursor: None,
-        };
+        let request = PageRequest { limit: Some(2), cursor: None };
         let full = Page::from_fetched(vec![1, 2, 3], &request, ToString::to_string);
-        assert_eq!(
-            (full.rows, full.next),
-            (vec![1, 2], Some(Cursor::after("2")))
-        );
+        assert_eq!((full.rows, full.next), (vec![1, 2], Some(Cursor::after("2"))));
         let last = Page::from_fetched(vec![3], &request, ToString::to_string);
         assert_eq!((last.rows, last.next), (vec![3], None));
     }

@@ -158,8 +158,25 @@ pub struct Operation {
     /// What else makes a replay the same request (such as the hash of a request body); two
     /// operations with one id must agree in command and fingerprint.
     pub fingerprint: Option<[u8; 16]>,
+    /// A few words for whoever reads the books, at most 255 bytes; part of what a replay is
+    /// compared by.
+    pub memo: Option<Arc<str>>,
     /// What to do. `lease_until` does not count when a replay is compared.
     pub command: Command,
+}
+
+impl Operation {
+    /// An operation with neither fingerprint nor memo.
+    pub fn new(id: impl Into<Arc<str>>, command: Command) -> Self {
+        Self { id: id.into(), fingerprint: None, memo: None, command }
+    }
+}
+
+impl From<Operation> for Unit {
+    /// The operation alone.
+    fn from(operation: Operation) -> Self {
+        Self { operation, attachments: Vec::new() }
+    }
 }
 
 /// The answer to an operation, now or when it is repeated.
@@ -184,11 +201,11 @@ pub enum Outcome {
     Refused(Refusal),
 }
 
-/// The figures of an applied operation, about its primary account: the wallet that pays, or for a
-/// transfer the first leg's destination.
+/// The figures of an applied operation, about its primary account: that of a hold's first leg, or
+/// for a transfer the first leg's destination.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
-    /// Moved, held, added or charged in total; for a charge that includes debt but not what was
+    /// Moved, held, added or charged there; for a charge that includes debt but not what was
     /// written off.
     pub amount: Amount,
     /// Of `amount`, what became debt.
@@ -300,21 +317,13 @@ pub struct Unit {
 impl AccountKey {
     /// The account of this owner, kind and asset.
     pub fn new(owner: impl Into<Arc<str>>, kind: AccountKind, asset: Asset) -> Self {
-        Self {
-            owner: owner.into(),
-            kind,
-            asset,
-        }
+        Self { owner: owner.into(), kind, asset }
     }
 
     /// The same owner's account of another kind.
     #[must_use]
     pub fn sibling(&self, kind: AccountKind) -> Self {
-        Self {
-            owner: Arc::clone(&self.owner),
-            kind,
-            asset: self.asset,
-        }
+        Self { owner: Arc::clone(&self.owner), kind, asset: self.asset }
     }
 }
 

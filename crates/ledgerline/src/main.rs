@@ -1,3 +1,30 @@
-//! Ledgerline: a self-hosted backend for selling AI.
+//! Ledgerline: a self-hosted backend for selling AI, in one binary.
 
-fn main() {}
+mod app;
+mod cli;
+mod config;
+mod dev;
+mod logging;
+mod serve;
+mod simulate;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(cli.run()));
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            cli::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -65,7 +65,8 @@ pub struct Admission {
     pub(crate) held: Amount,
     pub(crate) output_bound: u64,
     pub(crate) started_at: Timestamp,
-    pub(crate) lease: Lease,
+    /// Keeps the hold alive.
+    pub(crate) _lease: Lease,
 }
 
 impl Admission {
@@ -90,67 +91,37 @@ impl Metering {
     pub async fn admit(&self, call: Call) -> Result<Admission> {
         let price = self.prices().quote(&call.model)?;
         let amount = price.ceiling(call.input_bound, call.output_bound)?;
-        let wallet = AccountKey::new(
-            call.caller.org_id.shared(),
-            AccountKind::Wallet,
-            price.currency,
-        );
+        let wallet =
+            AccountKey::new(call.caller.org_id.shared(), AccountKind::Wallet, price.currency);
         let started_at = self.now();
         let operation = Operation {
             id: hold_operation(&call.id),
             fingerprint: call.fingerprint,
+            memo: Some(Arc::clone(&call.model)),
             command: Command::Hold {
-                legs: vec![HoldLeg {
-                    account: wallet,
-                    amount,
-                }],
+                legs: vec![HoldLeg { account: wallet, amount }],
                 lease_until: started_at.after(self.config().lease()),
             },
         };
-        let receipt = self
-            .journal()
-            .submit(Unit {
-                operation,
-                attachments: Vec::new(),
-            })
-            .await?;
+        let receipt = self.journal().submit(Unit { operation, attachments: Vec::new() }).await?;
         let hold = held(&receipt, &price)?;
         if receipt.replayed {
             return Err(Error::Repeated);
         }
-        let lease = self.leases().keep(hold);
         let output_bound = call.output_bound;
-        Ok(Admission {
-            call,
-            price,
-            hold,
-            held: amount,
-            output_bound,
-            started_at,
-            lease,
-        })
+        let lease = self.leases().keep(hold);
+        Ok(Admission { call, price, hold, held: amount, output_bound, started_at, _lease: lease })
     }
 
     /// Covers so many more tokens of output, for an answer that has outgrown its hold.
     pub async fn extend(&self, admission: &mut Admission, more_output: u64) -> Result<()> {
         let amount = admission.price.ceiling(0, more_output)?;
         let output_bound = admission.output_bound.saturating_add(more_output);
-        let operation = Operation {
-            id: format!("extend:{}:{output_bound}", admission.call.id).into(),
-            fingerprint: None,
-            command: Command::Extend {
-                hold: admission.hold,
-                leg: 0,
-                amount,
-            },
-        };
-        let receipt = self
-            .journal()
-            .submit(Unit {
-                operation,
-                attachments: Vec::new(),
-            })
-            .await?;
+        let operation = Operation::new(
+            format!("extend:{}:{output_bound}", admission.call.id),
+            Command::Extend { hold: admission.hold, leg: 0, amount },
+        );
+        let receipt = self.journal().submit(operation).await?;
         held(&receipt, &admission.price)?;
         admission.held = admission.held.saturating_add(amount);
         admission.output_bound = output_bound;
@@ -166,14 +137,9 @@ pub(crate) fn hold_operation(id: &ChargeId) -> Arc<str> {
 fn held(receipt: &Receipt, price: &PriceVersion) -> Result<HoldId> {
     match receipt.outcome {
         Outcome::Applied(_) => Ok(HoldId(receipt.seq)),
-        Outcome::Refused(Refusal::InsufficientFunds {
-            required,
-            available,
-        }) => Err(Error::InsufficientFunds {
-            required,
-            available,
-            currency: price.currency,
-        }),
+        Outcome::Refused(Refusal::InsufficientFunds { required, available }) => {
+            Err(Error::InsufficientFunds { required, available, currency: price.currency })
+        }
         Outcome::Refused(other) => Err(Error::Refused(other)),
     }
 }

@@ -21,11 +21,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self {
-            lease_seconds: 60,
-            sweep_seconds: 5,
-            max_debt: Amount::from_nanos(1_000_000_000),
-        }
+        Self { lease_seconds: 60, sweep_seconds: 5, max_debt: Amount::from_nanos(1_000_000_000) }
     }
 }
 

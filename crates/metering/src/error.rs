@@ -37,6 +37,9 @@ pub enum Error {
     /// The journal could not write.
     #[error("the journal failed")]
     Journal(#[source] JournalError),
+    /// Holds could not be swept.
+    #[error("holds could not be swept")]
+    Sweep(#[from] ledger::SweepError),
     /// The database could not be read.
     #[error("the database failed")]
     Store(#[from] store::Error),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ::store::Database;
 use kernel::SharedClock;
-use ledger::{Command, HoldId, Journal, Operation, Unit};
+use ledger::{Command, HoldId, Operation};
 use parking_lot::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
@@ -26,10 +26,7 @@ pub(crate) struct Lease {
 impl Leases {
     pub(crate) fn keep(&self, hold: HoldId) -> Lease {
         self.0.lock().insert(hold);
-        Lease {
-            leases: self.clone(),
-            hold,
-        }
+        Lease { leases: self.clone(), hold }
     }
 
     fn living(&self) -> Vec<HoldId> {
@@ -56,11 +53,7 @@ pub struct Sweeper {
 impl Sweeper {
     /// A sweeper for this service.
     pub fn new(metering: Metering, database: Database, clock: SharedClock) -> Self {
-        Self {
-            metering,
-            database,
-            clock,
-        }
+        Self { metering, database, clock }
     }
 
     /// Works until dropped. Failures are logged and tried again at the next turn.
@@ -92,17 +85,10 @@ impl Sweeper {
             return Ok(());
         }
         let lease_until = self.clock.now().after(self.metering.config().lease());
-        let operation = Operation {
-            id: format!("renew:{}", kernel::id::new()).into(),
-            fingerprint: None,
-            command: Command::Renew { holds, lease_until },
-        };
+        let renew = Command::Renew { holds, lease_until };
         self.metering
             .journal()
-            .submit(Unit {
-                operation,
-                attachments: Vec::new(),
-            })
+            .submit(Operation::new(format!("renew:{}", kernel::id::new()), renew))
             .await?;
         Ok(())
     }

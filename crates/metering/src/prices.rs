@@ -32,9 +32,6 @@ impl PriceBook {
 
     /// The version in force for a model.
     pub fn quote(&self, model: &str) -> Result<Arc<PriceVersion>> {
-        self.current
-            .get(model)
-            .cloned()
-            .ok_or_else(|| Error::Unpriced(model.to_owned()))
+        self.current.get(model).cloned().ok_or_else(|| Error::Unpriced(model.to_owned()))
     }
 }

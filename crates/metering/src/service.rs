@@ -33,14 +33,7 @@ impl Metering {
         config: Config,
     ) -> Self {
         let leases = Leases::default();
-        Self(Arc::new(Parts {
-            journal,
-            database,
-            prices,
-            leases,
-            clock,
-            config,
-        }))
+        Self(Arc::new(Parts { journal, database, prices, leases, clock, config }))
     }
 
     /// The prices in force.

@@ -96,32 +96,20 @@ impl Metering {
     ) -> Result<Charged> {
         let amount = admission.price.charge(&bill.usage.tokens)?;
         let platform = AccountKey::new(PLATFORM, AccountKind::Revenue, admission.price.currency);
-        let operation = Operation {
-            id: format!("settle:{}", admission.call.id).into(),
-            fingerprint: None,
-            command: Command::Settle {
-                hold: admission.hold,
-                charges: vec![Charge {
-                    leg: 0,
-                    to: platform,
-                    amount,
-                }],
-                max_debt: self.config().max_debt,
-            },
+        let settle = Command::Settle {
+            hold: admission.hold,
+            charges: vec![Charge { leg: 0, to: platform, amount }],
+            max_debt: self.config().max_debt,
         };
+        let operation = Operation::new(format!("settle:{}", admission.call.id), settle);
         let record = store::usage_row(&admission, &bill, UsageStatus::Settled, self.now());
         self.end(admission, operation, record, also).await
     }
 
     /// Releases the whole hold: the call gave nothing, so it costs nothing.
     pub async fn release(&self, admission: Admission, bill: Bill) -> Result<Charged> {
-        let operation = Operation {
-            id: format!("release:{}", admission.call.id).into(),
-            fingerprint: None,
-            command: Command::Void {
-                hold: admission.hold,
-            },
-        };
+        let void = Command::Void { hold: admission.hold };
+        let operation = Operation::new(format!("release:{}", admission.call.id), void);
         let record = store::usage_row(&admission, &bill, UsageStatus::Released, self.now());
         self.end(admission, operation, record, Vec::new()).await
     }
@@ -135,20 +123,11 @@ impl Metering {
     ) -> Result<Charged> {
         let released = matches!(operation.command, Command::Void { .. });
         let attachments = std::iter::once(record).chain(also).collect();
-        let receipt = self
-            .submit_until_written(Unit {
-                operation,
-                attachments,
-            })
-            .await?;
+        let receipt = self.submit_until_written(Unit { operation, attachments }).await?;
         let applied = applied(&receipt)?;
         Ok(Charged {
             id: admission.call.id.clone(),
-            cost: if released {
-                Amount::ZERO
-            } else {
-                applied.amount
-            },
+            cost: if released { Amount::ZERO } else { applied.amount },
             currency: admission.price.currency,
             balance: applied.available,
         })

@@ -81,21 +81,9 @@ pub(crate) fn usage_row(
         Cell::Seq,
         call.id.as_str().into(),
         call.caller.org_id.as_str().into(),
-        call.caller
-            .user_id
-            .as_ref()
-            .map(kernel::UserId::as_str)
-            .into(),
-        call.caller
-            .app_id
-            .as_ref()
-            .map(kernel::AppId::as_str)
-            .into(),
-        call.caller
-            .key_id
-            .as_ref()
-            .map(kernel::KeyId::as_str)
-            .into(),
+        call.caller.user_id.as_ref().map(kernel::UserId::as_str).into(),
+        call.caller.app_id.as_ref().map(kernel::AppId::as_str).into(),
+        call.caller.key_id.as_ref().map(kernel::KeyId::as_str).into(),
         call.surface.as_str().into(),
         call.model.as_ref().into(),
         route.map(|route| route.provider.as_ref()).into(),
@@ -126,10 +114,7 @@ pub(crate) fn usage_row(
         bill.first_token_at.map(Timestamp::micros).into(),
         ended_at.micros().into(),
     ];
-    Attachment::Insert {
-        table: &USAGE,
-        cells,
-    }
+    Attachment::Insert { table: &USAGE, cells }
 }
 
 fn count(tokens: u64) -> Cell {
@@ -144,16 +129,13 @@ pub(crate) async fn record_price(
 ) -> Result<()> {
     let id = Value::from(version.id.as_str());
     let known = database
-        .query_one(
-            "SELECT 1 FROM metering_prices WHERE id = ?",
-            std::slice::from_ref(&id),
-        )
+        .query_one("SELECT 1 FROM metering_prices WHERE id = ?", std::slice::from_ref(&id))
         .await?;
     if known.is_some() {
         return Ok(());
     }
     let rates = serde_json::to_string(&version.rates)
-        .map_err(|_| Error::DamagedPrice(version.id.clone()))?;
+        .map_err(|_cause| Error::DamagedPrice(version.id.clone()))?;
     let insert = Statement::new(
         "INSERT INTO metering_prices (id, model, currency, rates, created_at) VALUES (?, ?, ?, ?, ?)",
         vec![
@@ -182,12 +164,7 @@ pub(crate) async fn find_usage(
         sql.push_str(" AND org_id = ?");
         args.push(Value::from(org_id.as_str()));
     }
-    database
-        .query_one(&sql, &args)
-        .await?
-        .as_ref()
-        .map(read_usage)
-        .transpose()
+    database.query_one(&sql, &args).await?.as_ref().map(read_usage).transpose()
 }
 
 /// Newest first, by the sequence of the operations that ended the calls.
@@ -196,11 +173,8 @@ pub(crate) async fn list_usage(
     filter: &UsageFilter,
     page: &PageRequest,
 ) -> Result<Vec<UsageRecord>> {
-    let before = page
-        .cursor
-        .as_ref()
-        .and_then(|cursor| cursor.key().parse().ok())
-        .unwrap_or(i64::MAX);
+    let before =
+        page.cursor.as_ref().and_then(|cursor| cursor.key().parse().ok()).unwrap_or(i64::MAX);
     let mut sql = format!("SELECT {USAGE_COLUMNS} FROM metering_usage WHERE op_seq < ?");
     let mut args = vec![Value::from(before)];
     if let Some(org_id) = &filter.org_id {
@@ -234,7 +208,7 @@ fn read_usage(row: &Row) -> Result<UsageRecord> {
         upstream_status: row.opt_int(12)?,
         currency: currency
             .parse()
-            .map_err(|_| Error::DamagedRecord(row.text(1).unwrap_or_default().to_owned()))?,
+            .map_err(|_cause| Error::DamagedRecord(row.text(1).unwrap_or_default().to_owned()))?,
         cost: amount(14)?,
         debt: amount(15)?,
         written_off: amount(16)?,

@@ -1,9 +1,11 @@
 //! Usage records, read.
 
 use kernel::{Amount, Asset, ChargeId, OrgId, Page, PageRequest, Timestamp};
+use ledger::{AccountKey, AccountKind, HoldId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::admit::hold_operation;
 use crate::{Metering, Result, store};
 
 /// How a call stands.
@@ -122,6 +124,20 @@ impl Metering {
         store::find_usage(self.database(), id, org_id).await
     }
 
+    /// Whether a call was admitted and has not ended.
+    pub async fn is_running(&self, id: &ChargeId) -> Result<bool> {
+        let operation = ledger::find_operation(self.database(), &hold_operation(id)).await?;
+        let Some(hold) = operation.filter(|operation| operation.applied) else { return Ok(false) };
+        Ok(ledger::hold_is_open(self.database(), HoldId(hold.seq)).await?)
+    }
+
+    /// What an organization's wallet has free.
+    pub async fn available(&self, org_id: &OrgId, currency: Asset) -> Result<Amount> {
+        let wallet = AccountKey::new(org_id.shared(), AccountKind::Wallet, currency);
+        let (balance, _) = ledger::balance(self.database(), &wallet).await?;
+        Ok(balance.available())
+    }
+
     /// Records of ended calls, newest first.
     pub async fn list_usage(
         &self,
@@ -129,8 +145,6 @@ impl Metering {
         page: &PageRequest,
     ) -> Result<Page<UsageRecord>> {
         let rows = store::list_usage(self.database(), filter, page).await?;
-        Ok(Page::from_fetched(rows, page, |row| {
-            row.op_seq.unwrap_or_default().to_string()
-        }))
+        Ok(Page::from_fetched(rows, page, |row| row.op_seq.unwrap_or_default().to_string()))
     }
 }

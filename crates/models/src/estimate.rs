@@ -26,8 +26,7 @@ const SCRIPT_CHARACTERS: u8 = 2;
 impl TokenEstimate {
     /// Takes in more of the text; where it is cut makes no difference.
     pub fn add(&mut self, text: &str) {
-        text.chars()
-            .for_each(|character| self.add_character(character));
+        text.chars().for_each(|character| self.add_character(character));
     }
 
     /// The tokens so far.
@@ -80,19 +79,14 @@ mod tests {
         ),
         ("def add(a, b):\n    return a + b\n", 13),
         ("人工智能正在改变我们的生活方式。", 12),
-        (
-            "{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}",
-            17,
-        ),
+        ("{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}", 17),
     ];
 
     #[test]
     fn the_corpus_is_counted_within_the_stated_bounds() {
-        let (estimated, counted) = REFERENCE
-            .iter()
-            .fold((0, 0), |(sum, total), (text, count)| {
-                (sum + TokenEstimate::of(text), total + count)
-            });
+        let (estimated, counted) = REFERENCE.iter().fold((0, 0), |(sum, total), (text, count)| {
+            (sum + TokenEstimate::of(text), total + count)
+        });
         let error = estimated.abs_diff(counted) * 100 / counted;
         assert!(error <= 35, "estimated {estimated}, counted {counted}");
     }

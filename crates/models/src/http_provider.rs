@@ -41,10 +41,7 @@ pub(crate) struct HttpProvider {
 
 impl HttpProvider {
     pub(crate) fn new(config: &ProviderConfig) -> Result<Self, ConfigError> {
-        let invalid = |what: String| ConfigError::Provider {
-            provider: config.name.clone(),
-            what,
-        };
+        let invalid = |what: String| ConfigError::Provider { provider: config.name.clone(), what };
         let address = |path: &str| -> Result<Uri, ConfigError> {
             let text = format!("{}{path}", config.base_url.trim_end_matches('/'));
             let uri: Uri = text
@@ -71,9 +68,7 @@ impl HttpProvider {
         if call.stream {
             return self.stream(call).await;
         }
-        timeout(self.total, self.full(call))
-            .await
-            .unwrap_or(Err(CallError::Timeout(Phase::Total)))
+        timeout(self.total, self.full(call)).await.unwrap_or(Err(CallError::Timeout(Phase::Total)))
     }
 
     async fn full(&self, call: UpstreamCall) -> Result<Answer, CallError> {
@@ -92,12 +87,8 @@ impl HttpProvider {
                 "a stream was asked for and something else came".to_owned(),
             ));
         }
-        let stream = ChatStream::from_http(
-            response.into_body(),
-            self.first_token,
-            self.idle,
-            strip_usage,
-        );
+        let stream =
+            ChatStream::from_http(response.into_body(), self.first_token, self.idle, strip_usage);
         Ok(Answer::Stream(Box::new(stream)))
     }
 
@@ -114,11 +105,7 @@ impl HttpProvider {
         if let Ok(id) = HeaderValue::from_str(&call.request_id) {
             request.headers_mut().insert(REQUEST_ID, id);
         }
-        let response = self
-            .client
-            .request(request)
-            .await
-            .map_err(|error| failed(&error))?;
+        let response = self.client.request(request).await.map_err(|error| failed(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -128,11 +115,7 @@ impl HttpProvider {
 
 fn failed(error: &hyper_util::client::legacy::Error) -> CallError {
     let cause = innermost(error);
-    if error.is_connect() {
-        CallError::Connect(cause)
-    } else {
-        CallError::Broken(cause)
-    }
+    if error.is_connect() { CallError::Connect(cause) } else { CallError::Broken(cause) }
 }
 
 fn innermost(error: &dyn std::error::Error) -> String {
@@ -151,23 +134,13 @@ async fn refused(response: Response<Incoming>) -> CallError {
         .and_then(|value| value.to_str().ok()?.parse().ok())
         .map(Duration::from_secs);
     let reading = read_body(response.into_body(), REFUSAL_LIMIT);
-    let body = timeout(REFUSAL_TIMEOUT, reading)
-        .await
-        .ok()
-        .and_then(Result::ok)
-        .unwrap_or_default();
-    CallError::Refused(Box::new(Refusal {
-        status,
-        body,
-        retry_after,
-    }))
+    let body =
+        timeout(REFUSAL_TIMEOUT, reading).await.ok().and_then(Result::ok).unwrap_or_default();
+    CallError::Refused(Box::new(Refusal { status, body, retry_after }))
 }
 
 fn content_type(response: &Response<Incoming>) -> String {
-    let value = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
+    let value = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     value.unwrap_or("application/json").to_owned()
 }
 
@@ -216,10 +189,7 @@ fn client(config: &ProviderConfig) -> Result<HttpClient, ConfigError> {
 fn headers(config: &ProviderConfig) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(
-        ACCEPT,
-        HeaderValue::from_static("application/json, text/event-stream"),
-    );
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     if !config.api_key.is_empty() {
         let mut value =
             HeaderValue::from_str(&format!("Bearer {}", config.api_key.expose())).ok()?;

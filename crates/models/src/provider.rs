@@ -67,11 +67,7 @@ impl Provider {
             ProviderKind::OpenAi => Kind::Http(Box::new(HttpProvider::new(config)?)),
             ProviderKind::Sim => Kind::Sim(SimProvider),
         };
-        Ok(Self {
-            name: config.name.as_str().into(),
-            on_disconnect: config.on_disconnect,
-            kind,
-        })
+        Ok(Self { name: config.name.as_str().into(), on_disconnect: config.on_disconnect, kind })
     }
 
     /// Its name.

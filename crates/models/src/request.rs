@@ -119,10 +119,7 @@ impl ChatRequest {
             }
             Some(raw) => serde_json::from_str::<StreamOptions>(raw.get())
                 .map_err(|_other| {
-                    field(
-                        "stream_options",
-                        "must be an object with include_usage true or false",
-                    )
+                    field("stream_options", "must be an object with include_usage true or false")
                 })?
                 .include_usage
                 .unwrap_or(false),
@@ -136,9 +133,7 @@ impl ChatRequest {
             include_usage,
             max_output,
             choices,
-            images: memmem::find_iter(body, b"\"image_url\"")
-                .count()
-                .div_ceil(2) as u64,
+            images: memmem::find_iter(body, b"\"image_url\"").count().div_ceil(2) as u64,
             body: body.clone(),
         })
     }
@@ -166,9 +161,7 @@ impl ChatRequest {
     /// The most tokens of all answers together, if each may have `default` when the request sets
     /// no limit.
     pub fn output_bound(&self, default: u64) -> u64 {
-        self.max_output
-            .unwrap_or(default)
-            .saturating_mul(self.choices)
+        self.max_output.unwrap_or(default).saturating_mul(self.choices)
     }
 
     /// The body to send upstream: the same bytes where the name is the same and usage need not be
@@ -187,10 +180,7 @@ impl ChatRequest {
     fn ask_for_usage(&self) -> (Range<usize>, String) {
         let Some(range) = self.stream_options.clone() else {
             let start = memchr::memchr(b'{', &self.body).map_or(0, |brace| brace + 1);
-            return (
-                start..start,
-                "\"stream_options\":{\"include_usage\":true},".to_owned(),
-            );
+            return (start..start, "\"stream_options\":{\"include_usage\":true},".to_owned());
         };
         let old = self.body.get(range.clone()).unwrap_or_default();
         let mut options: Map<String, serde_json::Value> =
@@ -229,10 +219,7 @@ impl EmbeddingsRequest {
         if upstream_model == self.model {
             return self.body.clone();
         }
-        splice(
-            &self.body,
-            vec![(self.model_at.clone(), quoted(upstream_model))],
-        )
+        splice(&self.body, vec![(self.model_at.clone(), quoted(upstream_model))])
     }
 }
 
@@ -249,10 +236,7 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, RequestError> {
 /// A second, slower reading that knows where in the document it is.
 fn explain<'a, T: Deserialize<'a>>(body: &'a [u8], cause: &serde_json::Error) -> RequestError {
     if !cause.is_data() {
-        return RequestError::Malformed {
-            line: cause.line(),
-            column: cause.column(),
-        };
+        return RequestError::Malformed { line: cause.line(), column: cause.column() };
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
     match serde_path_to_error::deserialize::<_, T>(&mut reader) {
@@ -260,21 +244,14 @@ fn explain<'a, T: Deserialize<'a>>(body: &'a [u8], cause: &serde_json::Error) ->
         Err(located) => {
             let path = located.path().to_string();
             let text = located.inner().to_string();
-            let reason = text
-                .split(" at line ")
-                .next()
-                .unwrap_or_default()
-                .to_owned();
-            field(if path == "." { "body" } else { &path }, &reason)
+            let reason = text.split(" at line ").next().unwrap_or_default().to_owned();
+            field(if path.starts_with(['.', '[']) { "body" } else { &path }, &reason)
         }
     }
 }
 
 fn field(field: &str, reason: &str) -> RequestError {
-    RequestError::Field {
-        field: field.to_owned(),
-        reason: reason.to_owned(),
-    }
+    RequestError::Field { field: field.to_owned(), reason: reason.to_owned() }
 }
 
 fn checked_model(model: String) -> Result<String, RequestError> {
@@ -342,10 +319,7 @@ mod tests {
         );
         let sent = options.unwrap().body_for("m");
         let value: serde_json::Value = serde_json::from_slice(&sent).unwrap();
-        assert_eq!(
-            value["stream_options"],
-            serde_json::json!({"other": 1, "include_usage": true})
-        );
+        assert_eq!(value["stream_options"], serde_json::json!({"other": 1, "include_usage": true}));
         let null = chat(
             r#"{"model":"m","stream":true,"stream_options":null,"messages":[{"role":"user"}]}"#,
         );
@@ -363,35 +337,14 @@ mod tests {
             (r#"{"model":7,"messages":[{"role":"user"}]}"#, "model"),
             (r#"{"model":"m","messages":"hi"}"#, "messages"),
             (r#"{"model":"m","messages":[]}"#, "messages"),
-            (
-                r#"{"model":"m","messages":[{"content":"x"}]}"#,
-                "messages[0]",
-            ),
-            (
-                r#"{"model":"m","messages":[{"role":5}]}"#,
-                "messages[0].role",
-            ),
-            (
-                r#"{"model":"m","messages":[{"role":"user"}],"stream":"yes"}"#,
-                "stream",
-            ),
-            (
-                r#"{"model":"m","messages":[{"role":"user"}],"max_tokens":-1}"#,
-                "max_tokens",
-            ),
-            (
-                r#"{"model":"m","messages":[{"role":"user"}],"max_tokens":0}"#,
-                "max_tokens",
-            ),
+            (r#"{"model":"m","messages":[{"content":"x"}]}"#, "messages[0]"),
+            (r#"{"model":"m","messages":[{"role":5}]}"#, "messages[0].role"),
+            (r#"{"model":"m","messages":[{"role":"user"}],"stream":"yes"}"#, "stream"),
+            (r#"{"model":"m","messages":[{"role":"user"}],"max_tokens":-1}"#, "max_tokens"),
+            (r#"{"model":"m","messages":[{"role":"user"}],"max_tokens":0}"#, "max_tokens"),
             (r#"{"model":"m","messages":[{"role":"user"}],"n":0}"#, "n"),
-            (
-                r#"{"model":"m","messages":[{"role":"user"}],"tools":{}}"#,
-                "tools",
-            ),
-            (
-                r#"{"model":"m","messages":[{"role":"user"}],"stream_options":[]}"#,
-                "stream_options",
-            ),
+            (r#"{"model":"m","messages":[{"role":"user"}],"tools":{}}"#, "tools"),
+            (r#"{"model":"m","messages":[{"role":"user"}],"stream_options":[]}"#, "stream_options"),
             ("[1]", "body"),
         ];
         for (text, expected) in cases {
@@ -400,15 +353,9 @@ mod tests {
                 other => panic!("{text}: {other:?}"),
             }
         }
-        assert!(matches!(
-            chat("{\"model\":"),
-            Err(RequestError::Malformed { line: 1, .. })
-        ));
+        assert!(matches!(chat("{\"model\":"), Err(RequestError::Malformed { line: 1, .. })));
         let twice = chat(r#"{"model":"a","model":"b","messages":[{"role":"user"}]}"#);
-        assert!(
-            matches!(twice, Err(RequestError::Field { .. })),
-            "{twice:?}"
-        );
+        assert!(matches!(twice, Err(RequestError::Field { .. })), "{twice:?}");
     }
 
     #[test]

@@ -24,7 +24,8 @@ pub struct Route {
 pub struct Model {
     name: Arc<str>,
     config: ModelConfig,
-    routes: Vec<Route>,
+    first: Route,
+    others: Vec<Route>,
     turn: AtomicU64,
 }
 
@@ -40,31 +41,15 @@ impl Models {
     pub fn new(providers: &[ProviderConfig], models: &[ModelConfig]) -> Result<Self, ConfigError> {
         let mut known: HashMap<&str, Arc<Provider>> = HashMap::new();
         for config in providers {
-            if known
-                .insert(&config.name, Arc::new(Provider::new(config)?))
-                .is_some()
-            {
-                return Err(ConfigError::Twice {
-                    what: "provider",
-                    name: config.name.clone(),
-                });
+            if known.insert(&config.name, Arc::new(Provider::new(config)?)).is_some() {
+                return Err(ConfigError::Twice { what: "provider", name: config.name.clone() });
             }
         }
-        let mut all = Self {
-            by_name: HashMap::new(),
-            in_order: Vec::new(),
-        };
+        let mut all = Self { by_name: HashMap::new(), in_order: Vec::new() };
         for config in models {
             let model = Arc::new(Model::new(config, &known)?);
-            if all
-                .by_name
-                .insert(Arc::clone(&model.name), Arc::clone(&model))
-                .is_some()
-            {
-                return Err(ConfigError::Twice {
-                    what: "model",
-                    name: config.name.clone(),
-                });
+            if all.by_name.insert(Arc::clone(&model.name), Arc::clone(&model)).is_some() {
+                return Err(ConfigError::Twice { what: "model", name: config.name.clone() });
             }
             all.in_order.push(model);
         }
@@ -87,17 +72,12 @@ impl Model {
         config: &ModelConfig,
         known: &HashMap<&str, Arc<Provider>>,
     ) -> Result<Self, ConfigError> {
-        if config.routes.is_empty() {
-            return Err(ConfigError::NoRoutes(config.name.clone()));
-        }
         let routes = config.routes.iter().map(|route| {
             let provider =
-                known
-                    .get(route.provider.as_str())
-                    .ok_or_else(|| ConfigError::UnknownProvider {
-                        model: config.name.clone(),
-                        provider: route.provider.clone(),
-                    })?;
+                known.get(route.provider.as_str()).ok_or_else(|| ConfigError::UnknownProvider {
+                    model: config.name.clone(),
+                    provider: route.provider.clone(),
+                })?;
             Ok(Route {
                 provider: Arc::clone(provider),
                 upstream_model: route.model.as_deref().unwrap_or(&config.name).into(),
@@ -107,10 +87,13 @@ impl Model {
         });
         let mut routes = routes.collect::<Result<Vec<_>, _>>()?;
         routes.sort_by_key(|route| route.priority);
+        let mut routes = routes.into_iter();
+        let first = routes.next().ok_or_else(|| ConfigError::NoRoutes(config.name.clone()))?;
         Ok(Self {
             name: config.name.as_str().into(),
             config: config.clone(),
-            routes,
+            first,
+            others: routes.collect(),
             turn: AtomicU64::new(0),
         })
     }
@@ -125,22 +108,23 @@ impl Model {
         &self.config
     }
 
-    /// The routes in the order to try them: by priority, and within one by turns according to
-    /// their weights.
-    pub fn routes(&self) -> Vec<&Route> {
-        if let [only] = self.routes.as_slice() {
-            return vec![only];
+    /// The routes in the order to try them, the first and the others: by priority, and within one
+    /// by turns according to their weights.
+    pub fn routes(&self) -> (&Route, Vec<&Route>) {
+        if self.others.is_empty() {
+            return (&self.first, Vec::new());
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let groups = self
-            .routes
-            .chunk_by(|one, two| one.priority == two.priority);
-        groups.flat_map(|group| by_turn(group, turn)).collect()
+        let all: Vec<&Route> = std::iter::once(&self.first).chain(&self.others).collect();
+        let groups = all.chunk_by(|one, two| one.priority == two.priority);
+        let mut ordered = groups.flat_map(|group| by_turn(group, turn));
+        let first = ordered.next().unwrap_or(&self.first);
+        (first, ordered.collect())
     }
 }
 
 /// The group with the one whose turn it is in front.
-fn by_turn(group: &[Route], turn: u64) -> Vec<&Route> {
+fn by_turn<'a>(group: &[&'a Route], turn: u64) -> Vec<&'a Route> {
     let total: u64 = group.iter().map(|route| u64::from(route.weight)).sum();
     let mut place = turn.checked_rem(total).unwrap_or(0);
     let first = group.iter().position(|route| {
@@ -151,7 +135,7 @@ fn by_turn(group: &[Route], turn: u64) -> Vec<&Route> {
     });
     let first = first.unwrap_or(0);
     let (before, from) = group.split_at(first);
-    from.iter().chain(before).collect()
+    from.iter().chain(before).copied().collect()
 }
 
 #[cfg(test)]
@@ -160,21 +144,13 @@ mod tests {
     use crate::{ProviderKind, RouteConfig};
 
     fn route(provider: &str, weight: u32, priority: u32) -> RouteConfig {
-        RouteConfig {
-            provider: provider.to_owned(),
-            model: None,
-            weight,
-            priority,
-        }
+        RouteConfig { provider: provider.to_owned(), model: None, weight, priority }
     }
 
     fn models(routes: Vec<RouteConfig>) -> Result<Models, ConfigError> {
         let providers =
             ["a", "b", "c"].map(|name| ProviderConfig::new(name, ProviderKind::Sim, ""));
-        let model = ModelConfig {
-            routes,
-            ..ModelConfig::new("m", "a", None)
-        };
+        let model = ModelConfig { routes, ..ModelConfig::new("m", "a", None) };
         Models::new(&providers, &[model])
     }
 
@@ -182,11 +158,10 @@ mod tests {
     fn routes_take_turns_by_weight_and_lower_priorities_come_last() {
         let models = models(vec![route("c", 1, 9), route("a", 3, 0), route("b", 1, 0)]).unwrap();
         let model = models.find("m").unwrap();
-        let firsts: Vec<String> = (0..4)
-            .map(|_| model.routes()[0].provider.name().to_string())
-            .collect();
+        let firsts: Vec<String> =
+            (0..4).map(|_| model.routes().0.provider.name().to_string()).collect();
         assert_eq!(firsts, ["a", "a", "a", "b"]);
-        assert!(model.routes()[2].provider.name().as_ref() == "c");
+        assert_eq!(model.routes().1[1].provider.name().as_ref(), "c");
     }
 
     #[test]
@@ -195,9 +170,6 @@ mod tests {
         let unknown = models(vec![route("nobody", 1, 0)]).unwrap_err();
         assert!(unknown.to_string().contains("\"nobody\""));
         let bad = ProviderConfig::new("x", ProviderKind::OpenAi, "ftp:/nowhere");
-        assert!(matches!(
-            Models::new(&[bad], &[]),
-            Err(ConfigError::Provider { .. })
-        ));
+        assert!(matches!(Models::new(&[bad], &[]), Err(ConfigError::Provider { .. })));
     }
 }

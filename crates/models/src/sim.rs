@@ -38,11 +38,7 @@ pub struct SimRefusal {
 impl SimRefusal {
     /// A refusal with a message.
     pub fn new(status: u16, message: &str) -> Self {
-        let kind = if status >= 500 {
-            "server_error"
-        } else {
-            "invalid_request_error"
-        };
+        let kind = if status >= 500 { "server_error" } else { "invalid_request_error" };
         Self {
             status,
             body: json!({"error": {"message": message, "type": kind, "code": "simulated"}}),

@@ -135,6 +135,11 @@ impl ChatStream {
         }
     }
 
+    /// Puts a part back in front, to be given again.
+    pub fn unread(&mut self, piece: Piece) {
+        self.ready.push_front(piece);
+    }
+
     /// The next part, awaited.
     pub async fn next(&mut self) -> Option<Result<Piece, CallError>> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
@@ -170,9 +175,7 @@ impl ChatStream {
         if self.tally.finished {
             return Ok(Piece::Done(Bytes::from_static(DONE)));
         }
-        Err(CallError::Broken(
-            "the stream ended before the answer did".to_owned(),
-        ))
+        Err(CallError::Broken("the stream ended before the answer did".to_owned()))
     }
 
     /// Cuts what has come into whole frames and keeps the rest.
@@ -205,9 +208,7 @@ impl ChatStream {
         self.relay(buffer.slice(relayed..at));
         let rest = buffer.get(at..).unwrap_or_default();
         if rest.len() > LARGEST_FRAME {
-            return Err(CallError::Broken(format!(
-                "a frame is larger than {LARGEST_FRAME} bytes"
-            )));
+            return Err(CallError::Broken(format!("a frame is larger than {LARGEST_FRAME} bytes")));
         }
         self.rest.extend_from_slice(rest);
         Ok(())
@@ -243,11 +244,7 @@ impl ChatStream {
     fn count(&mut self, choice: &ChoiceWire<'_>) {
         self.tally.finished |= choice.finish_reason.is_some();
         let Some(delta) = &choice.delta else { return };
-        let calls = delta
-            .tool_calls
-            .iter()
-            .flatten()
-            .filter_map(|call| call.function.as_ref());
+        let calls = delta.tool_calls.iter().flatten().filter_map(|call| call.function.as_ref());
         let texts = [&delta.content, &delta.reasoning_content, &delta.refusal]
             .into_iter()
             .chain(calls.flat_map(|function| [&function.name, &function.arguments]))
@@ -327,10 +324,7 @@ fn frame_length(buffer: &[u8]) -> Option<usize> {
 /// The frame's `data`, its lines joined.
 fn frame_data(frame: &[u8]) -> Cow<'_, [u8]> {
     let mut lines = frame.split(|byte| *byte == b'\n').filter_map(|line| {
-        let data = line
-            .strip_suffix(b"\r")
-            .unwrap_or(line)
-            .strip_prefix(b"data:")?;
+        let data = line.strip_suffix(b"\r").unwrap_or(line).strip_prefix(b"data:")?;
         Some(data.strip_prefix(b" ").unwrap_or(data))
     });
     let first = lines.next().unwrap_or_default();
@@ -338,9 +332,9 @@ fn frame_data(frame: &[u8]) -> Cow<'_, [u8]> {
         None => Cow::Borrowed(first),
         Some(second) => {
             let rest = std::iter::once(second).chain(lines);
-            Cow::Owned(rest.fold(first.to_vec(), |joined, line| {
-                [joined.as_slice(), b"\n", line].concat()
-            }))
+            Cow::Owned(
+                rest.fold(first.to_vec(), |joined, line| [joined.as_slice(), b"\n", line].concat()),
+            )
         }
     }
 }
@@ -394,9 +388,7 @@ mod tests {
 
     #[test]
     fn an_endless_frame_is_refused() {
-        let chunks = (0..40)
-            .map(|_| Bytes::from(vec![b'x'; 64 * 1024]))
-            .collect();
+        let chunks = (0..40).map(|_| Bytes::from(vec![b'x'; 64 * 1024])).collect();
         let (_, all, _) = blocking(run(chunks, false));
         assert!(matches!(all.as_slice(), [Err(CallError::Broken(_))]));
     }

@@ -9,6 +9,8 @@ use crate::TokenEstimate;
 
 /// More than any answer can have; beyond it a figure is noise.
 const MOST_TOKENS: i128 = 1_000_000_000;
+/// Members of a message that are no text.
+const UNCOUNTED: [&str; 6] = ["role", "id", "type", "image_url", "input_audio", "file"];
 /// The upstream's own figures are kept up to this size.
 const RAW_LIMIT: usize = 4096;
 
@@ -48,12 +50,8 @@ impl Usage {
             completion.unwrap_or_else(|| total.unwrap_or(prompt).saturating_sub(prompt));
         let (cached, written) = (cached.unwrap_or(0), written.unwrap_or(0));
         let cached = within(cached, prompt, "cached_exceeds_prompt", &mut anomalies);
-        let written = within(
-            written,
-            prompt - cached,
-            "cache_write_exceeds_prompt",
-            &mut anomalies,
-        );
+        let written =
+            within(written, prompt - cached, "cache_write_exceeds_prompt", &mut anomalies);
         let reasoning = within(
             reasoning.unwrap_or(0),
             completion,
@@ -67,11 +65,7 @@ impl Usage {
             output: completion - reasoning,
             reasoning,
         };
-        Self {
-            tokens,
-            raw: bounded(raw),
-            anomalies,
-        }
+        Self { tokens, raw: bounded(raw), anomalies }
     }
 
     /// The anomalies as one text, if there are any.
@@ -122,10 +116,8 @@ fn within(part: u64, whole: u64, anomaly: &str, anomalies: &mut Vec<String>) -> 
 }
 
 fn bounded(raw: &str) -> String {
-    let end = (0..=RAW_LIMIT.min(raw.len()))
-        .rev()
-        .find(|at| raw.is_char_boundary(*at))
-        .unwrap_or(0);
+    let end =
+        (0..=RAW_LIMIT.min(raw.len())).rev().find(|at| raw.is_char_boundary(*at)).unwrap_or(0);
     raw.get(..end).unwrap_or_default().to_owned()
 }
 
@@ -147,15 +139,21 @@ pub fn answer_usage(body: &[u8]) -> Result<Result<Usage, u64>, serde_json::Error
     }
     let answer: Value = serde_json::from_slice(body)?;
     let mut estimate = TokenEstimate::default();
-    let choices = answer
-        .get("choices")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
+    let choices = answer.get("choices").and_then(Value::as_array).into_iter().flatten();
     choices
         .filter_map(|choice| choice.get("message"))
         .for_each(|message| add_texts(message, &mut estimate));
     Ok(Err(estimate.tokens()))
+}
+
+/// The estimated tokens of a request's texts, at least one: for calls whose upstream does not tell.
+pub fn estimate_input(body: &[u8]) -> u64 {
+    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    let mut estimate = TokenEstimate::default();
+    for part in ["messages", "input", "tools"].iter().filter_map(|name| request.get(name)) {
+        add_texts(part, &mut estimate);
+    }
+    estimate.tokens().max(1)
 }
 
 fn add_texts(value: &Value, estimate: &mut TokenEstimate) {
@@ -163,9 +161,7 @@ fn add_texts(value: &Value, estimate: &mut TokenEstimate) {
         Value::String(text) => estimate.add(text),
         Value::Array(items) => items.iter().for_each(|item| add_texts(item, estimate)),
         Value::Object(members) => {
-            let texts = members
-                .iter()
-                .filter(|(name, _)| !matches!(name.as_str(), "role" | "id" | "type"));
+            let texts = members.iter().filter(|(name, _)| !UNCOUNTED.contains(&name.as_str()));
             texts.for_each(|(_, value)| add_texts(value, estimate));
         }
         _ => {}
@@ -177,13 +173,7 @@ mod tests {
     use super::*;
 
     fn tokens(input: u64, cached: u64, output: u64, reasoning: u64) -> Tokens {
-        Tokens {
-            input,
-            cached_input: cached,
-            cache_write: 0,
-            output,
-            reasoning,
-        }
+        Tokens { input, cached_input: cached, cache_write: 0, output, reasoning }
     }
 
     #[test]
@@ -224,16 +214,8 @@ mod tests {
                 tokens(0, 0, 5, 0),
                 "not_a_count:prompt_tokens,missing:prompt_tokens",
             ),
-            (
-                r#"{"prompt_tokens":10.0,"completion_tokens":5}"#,
-                tokens(10, 0, 5, 0),
-                "",
-            ),
-            (
-                r#"{"prompt_tokens":10,"total_tokens":12}"#,
-                tokens(10, 0, 2, 0),
-                "",
-            ),
+            (r#"{"prompt_tokens":10.0,"completion_tokens":5}"#, tokens(10, 0, 5, 0), ""),
+            (r#"{"prompt_tokens":10,"total_tokens":12}"#, tokens(10, 0, 2, 0), ""),
             (
                 r#"{"prompt_tokens":1e300,"completion_tokens":1}"#,
                 tokens(0, 0, 1, 0),
@@ -260,9 +242,6 @@ mod tests {
         assert_eq!(answer_usage(body).unwrap(), Err(3));
         assert!(answer_usage(b"<html>").is_err());
         let reported = br#"{"usage":{"prompt_tokens":3,"completion_tokens":4},"choices":[]}"#;
-        assert_eq!(
-            answer_usage(reported).unwrap().unwrap().tokens,
-            tokens(3, 0, 4, 0)
-        );
+        assert_eq!(answer_usage(reported).unwrap().unwrap().tokens, tokens(3, 0, 4, 0));
     }
 }

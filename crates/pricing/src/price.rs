@@ -68,12 +68,7 @@ impl PriceVersion {
             hasher.update(&rate.nanos().to_le_bytes());
         }
         let id = hasher.finalize().to_hex().chars().take(32).collect();
-        Ok(Self {
-            id,
-            model: model.to_owned(),
-            currency,
-            rates,
-        })
+        Ok(Self { id, model: model.to_owned(), currency, rates })
     }
 
     /// What these tokens cost in one billed call: exact, then rounded up once.
@@ -95,51 +90,37 @@ impl PriceVersion {
         let rounded_up =
             millionths.div_euclid(PER_MILLION) + i128::from(millionths.rem_euclid(PER_MILLION) > 0);
         let nanos = rounded_up + i128::from(rates.per_call.unwrap_or_default().nanos());
-        i64::try_from(nanos)
-            .map(Amount::from_nanos)
-            .map_err(|_beyond| PricingError::OutOfRange)
+        i64::try_from(nanos).map(Amount::from_nanos).map_err(|_beyond| PricingError::OutOfRange)
     }
 
     /// The most that one call may cost with at most so many tokens in and out, whatever class they
     /// turn out to be.
     pub fn ceiling(&self, input: u64, output: u64) -> Result<Amount, PricingError> {
         let rates = &self.rates;
-        let dearest_input = rates
-            .input_per_million
-            .max(rates.cached_input())
-            .max(rates.cache_write());
+        let dearest_input =
+            rates.input_per_million.max(rates.cached_input()).max(rates.cache_write());
         let dearest_output = rates.output_per_million.max(rates.reasoning());
         let dearest = Rates {
             input_per_million: dearest_input,
             output_per_million: dearest_output,
             ..*rates
         };
-        let bound = Self {
-            rates: dearest,
-            ..self.clone()
-        };
-        bound.charge(&Tokens {
-            input,
-            output,
-            ..Tokens::default()
-        })
+        let bound = Self { rates: dearest, ..self.clone() };
+        bound.charge(&Tokens { input, output, ..Tokens::default() })
     }
 }
 
 impl Rates {
     fn cached_input(&self) -> Amount {
-        self.cached_input_per_million
-            .unwrap_or(self.input_per_million)
+        self.cached_input_per_million.unwrap_or(self.input_per_million)
     }
 
     fn cache_write(&self) -> Amount {
-        self.cache_write_per_million
-            .unwrap_or(self.input_per_million)
+        self.cache_write_per_million.unwrap_or(self.input_per_million)
     }
 
     fn reasoning(&self) -> Amount {
-        self.reasoning_per_million
-            .unwrap_or(self.output_per_million)
+        self.reasoning_per_million.unwrap_or(self.output_per_million)
     }
 
     fn classes(&self) -> [(&'static str, Amount); 6] {
@@ -181,24 +162,11 @@ mod tests {
     #[test]
     fn golden_charges() {
         let price = version(2_000_000_000, 500_000_000, 8_000_000_000, 0);
-        let tokens = Tokens {
-            input: 1000,
-            cached_input: 200,
-            output: 50,
-            ..Tokens::default()
-        };
+        let tokens = Tokens { input: 1000, cached_input: 200, output: 50, ..Tokens::default() };
         assert_eq!(price.charge(&tokens).unwrap().to_string(), "0.0025");
         assert_eq!(price.charge(&Tokens::default()).unwrap(), Amount::ZERO);
         let tiny = version(1, 1, 1, 7);
-        assert_eq!(
-            tiny.charge(&Tokens {
-                input: 1,
-                ..Tokens::default()
-            })
-            .unwrap()
-            .nanos(),
-            8
-        );
+        assert_eq!(tiny.charge(&Tokens { input: 1, ..Tokens::default() }).unwrap().nanos(), 8);
     }
 
     #[test]
@@ -211,15 +179,10 @@ mod tests {
 
     #[test]
     fn a_rate_below_zero_is_refused_by_name() {
-        let rates = Rates {
-            input_per_million: Amount::from_nanos(-1),
-            ..version(1, 1, 1, 1).rates
-        };
+        let rates =
+            Rates { input_per_million: Amount::from_nanos(-1), ..version(1, 1, 1, 1).rates };
         let refused = PriceVersion::new("m", "CNY".parse().unwrap(), rates);
-        assert_eq!(
-            refused,
-            Err(PricingError::NegativeRate("input_per_million"))
-        );
+        assert_eq!(refused, Err(PricingError::NegativeRate("input_per_million")));
     }
 
     proptest! {

@@ -1,8 +1,10 @@
 //! The database, whichever it is.
 
+use std::path::Path;
+
 use kernel::Secret;
 
-use crate::{DataFolder, Error, MySql, Result, Row, Sqlite, Statement, Value};
+use crate::{Error, MySql, Result, Row, Sqlite, Statement, Value};
 
 /// The database this process works on. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -15,10 +17,10 @@ pub enum Database {
 
 impl Database {
     /// Opens the database at `url`; an empty one means `ledgerline.db` in the data folder.
-    pub async fn open(url: &Secret, folder: &DataFolder) -> Result<Self> {
+    pub async fn open(url: &Secret, folder: &Path) -> Result<Self> {
         let url = url.expose();
         if url.is_empty() {
-            return Sqlite::open(&folder.file("ledgerline.db")).map(Self::Sqlite);
+            return Sqlite::open(&folder.join("ledgerline.db")).map(Self::Sqlite);
         }
         if let Some(path) = url.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
@@ -27,9 +29,7 @@ impl Database {
         if url.starts_with("mysql://") {
             return MySql::connect(url).await.map(Self::MySql);
         }
-        Err(Error::Url(
-            url.split(':').next().unwrap_or_default().to_owned(),
-        ))
+        Err(Error::Url(url.split(':').next().unwrap_or_default().to_owned()))
     }
 
     /// Reads rows. Sees every write acknowledged before.
@@ -56,6 +56,14 @@ impl Database {
     /// Runs one statement; returns the rows changed (on MySQL: matched).
     pub async fn execute(&self, statement: Statement) -> Result<u64> {
         Ok(self.transaction(vec![statement]).await?.into_iter().sum())
+    }
+
+    /// Leaves everything in order: the write-ahead log is folded in, connections are closed.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.checkpoint().await,
+            Self::MySql(mysql) => mysql.pool().close().await,
+        }
     }
 
     /// The database answers.

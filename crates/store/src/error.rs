@@ -70,13 +70,40 @@ impl Error {
         }
     }
 
-    /// The same transaction may succeed when run again: a deadlock or lock wait on the server.
-    pub fn is_retryable(&self) -> bool {
+    /// What was written does not fit its table (a constraint, a type, a length): the same write
+    /// fails again, and others do not.
+    pub fn is_data(&self) -> bool {
         match self {
-            Self::MySql(sqlx::Error::Database(failure)) => failure
-                .try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()
-                .is_some_and(|failure| matches!(failure.number(), 1205 | 1213 | 9007)),
+            Self::Sqlite(rusqlite::Error::SqliteFailure(failure, _)) => matches!(
+                failure.code,
+                rusqlite::ErrorCode::ConstraintViolation
+                    | rusqlite::ErrorCode::TypeMismatch
+                    | rusqlite::ErrorCode::TooBig
+                    | rusqlite::ErrorCode::Unknown
+            ),
+            Self::MySql(sqlx::Error::Database(_)) => !self.is_retryable() && !self.is_full(),
+            Self::Unexpected { .. } => true,
             _ => false,
         }
+    }
+
+    /// The server has no room left, or may only be read.
+    fn is_full(&self) -> bool {
+        self.server_number()
+            .is_some_and(|number| matches!(number, 1021 | 1114 | 1290 | 1836 | 3675))
+    }
+
+    fn server_number(&self) -> Option<u16> {
+        match self {
+            Self::MySql(sqlx::Error::Database(failure)) => {
+                Some(failure.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>()?.number())
+            }
+            _ => None,
+        }
+    }
+
+    /// The same transaction may succeed when run again: a deadlock or lock wait on the server.
+    pub fn is_retryable(&self) -> bool {
+        self.server_number().is_some_and(|number| matches!(number, 1205 | 1213 | 9007))
     }
 }

@@ -16,10 +16,7 @@ pub struct DataFolder {
 impl DataFolder {
     /// Creates the folder when missing (readable by its owner only) and takes its lock.
     pub fn open(path: &Path) -> Result<Self> {
-        let failed = |source| Error::File {
-            path: path.to_owned(),
-            source,
-        };
+        let failed = |source| Error::File { path: path.to_owned(), source };
         create_private(path).map_err(failed)?;
         let lock = OpenOptions::new()
             .create(true)
@@ -28,10 +25,7 @@ impl DataFolder {
             .open(path.join("lock"))
             .map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                path: path.to_owned(),
-                _lock: lock,
-            }),
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(Error::FolderInUse(path.to_owned())),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
@@ -50,10 +44,7 @@ impl DataFolder {
 
 fn create_private(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 #[cfg(test)]
@@ -65,10 +56,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("data");
         let first = DataFolder::open(&path).unwrap();
-        assert!(matches!(
-            DataFolder::open(&path),
-            Err(Error::FolderInUse(_))
-        ));
+        assert!(matches!(DataFolder::open(&path), Err(Error::FolderInUse(_))));
         drop(first);
         DataFolder::open(&path).unwrap();
     }

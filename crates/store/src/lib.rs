@@ -17,6 +17,7 @@ mod error;
 mod folder;
 mod migrate;
 mod mysql;
+mod snapshot;
 mod sqlite;
 mod value;
 
@@ -26,6 +27,7 @@ pub use error::Error;
 pub use folder::DataFolder;
 pub use migrate::Migration;
 pub use mysql::MySql;
+pub use snapshot::Snapshot;
 pub use sqlite::{Sqlite, bind as bind_sqlite};
 pub use value::{Expect, Row, Statement, Value};
 

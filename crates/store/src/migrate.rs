@@ -32,10 +32,7 @@ impl Database {
                 // The lock belongs to its connection and goes with it.
                 let mut guard = mysql.pool().acquire().await?;
                 let lock = "SELECT GET_LOCK(CONCAT('ledgerline:', DATABASE()), ?)";
-                sqlx::query(lock)
-                    .bind(LOCK_WAIT)
-                    .execute(&mut *guard)
-                    .await?;
+                sqlx::query(lock).bind(LOCK_WAIT).execute(&mut *guard).await?;
                 let outcome = self.apply(migrations).await;
                 sqlx::query("SELECT RELEASE_LOCK(CONCAT('ledgerline:', DATABASE()))")
                     .execute(&mut *guard)
@@ -52,9 +49,7 @@ impl Database {
             vec![],
         ))
         .await?;
-        let rows = self
-            .query("SELECT name, checksum FROM schema_migrations", &[])
-            .await?;
+        let rows = self.query("SELECT name, checksum FROM schema_migrations", &[]).await?;
         let mut done = HashMap::new();
         for row in &rows {
             done.insert(row.text(0)?.to_owned(), row.int(1)?);
@@ -88,10 +83,7 @@ impl Database {
             .collect();
         statements.push(Statement::new(
             "INSERT INTO schema_migrations (name, checksum) VALUES (?, ?)",
-            vec![
-                Value::from(migration.name),
-                Value::from(self.checksum(migration)),
-            ],
+            vec![Value::from(migration.name), Value::from(self.checksum(migration))],
         ));
         self.transaction(statements).await.map(drop)
     }
@@ -105,12 +97,9 @@ impl Database {
 
     /// FNV-1a over the text: enough to notice an edit, and stable for ever.
     fn checksum(&self, migration: &Migration) -> i64 {
-        let hash = self
-            .text(migration)
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
+        let hash = self.text(migration).bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
         hash.cast_signed()
     }
 }

@@ -33,9 +33,7 @@ impl MySql {
                     connection
                         .execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
                         .await?;
-                    connection
-                        .execute("SET SESSION innodb_lock_wait_timeout = 10")
-                        .await?;
+                    connection.execute("SET SESSION innodb_lock_wait_timeout = 10").await?;
                     Ok(())
                 })
             })
@@ -50,8 +48,7 @@ impl MySql {
     }
 
     pub(crate) async fn query(&self, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
-        let rows = bind(sql, args).fetch_all(&self.pool).await?;
-        rows.iter().map(read_row).collect()
+        query_on(&mut *self.pool.acquire().await?, sql, args).await
     }
 
     pub(crate) async fn transaction(&self, statements: &[Statement]) -> Result<Vec<u64>> {
@@ -68,13 +65,9 @@ impl MySql {
         let mut transaction = self.pool.begin().await?;
         let mut changed = Vec::with_capacity(statements.len());
         for statement in statements {
-            let done = bind(&statement.sql, &statement.args)
-                .execute(&mut *transaction)
-                .await?;
+            let done = bind(&statement.sql, &statement.args).execute(&mut *transaction).await?;
             if statement.expect == Expect::One && done.rows_affected() != 1 {
-                return Err(Error::Unexpected {
-                    statement: statement.sql.clone().into_owned(),
-                });
+                return Err(Error::Unexpected { statement: statement.sql.clone().into_owned() });
             }
             changed.push(done.rows_affected());
         }
@@ -83,19 +76,25 @@ impl MySql {
     }
 }
 
+pub(crate) async fn query_on(
+    connection: &mut sqlx::MySqlConnection,
+    sql: &str,
+    args: &[Value],
+) -> Result<Vec<Row>> {
+    let rows = bind(sql, args).fetch_all(connection).await?;
+    rows.iter().map(read_row).collect()
+}
+
 type Query<'q> = sqlx::query::Query<'q, sqlx::MySql, sqlx::mysql::MySqlArguments>;
 
 /// The statement with its values bound. Its text is always the program's own.
 fn bind<'q>(sql: &str, args: &'q [Value]) -> Query<'q> {
-    args.iter().fold(
-        sqlx::query(AssertSqlSafe(sql.to_owned())),
-        |query, arg| match arg {
-            Value::Null => query.bind(None::<i64>),
-            Value::Int(number) => query.bind(*number),
-            Value::Text(text) => query.bind(text.as_ref()),
-            Value::Bytes(bytes) => query.bind(bytes.as_slice()),
-        },
-    )
+    args.iter().fold(sqlx::query(AssertSqlSafe(sql.to_owned())), |query, arg| match arg {
+        Value::Null => query.bind(None::<i64>),
+        Value::Int(number) => query.bind(*number),
+        Value::Text(text) => query.bind(text.as_ref()),
+        Value::Bytes(bytes) => query.bind(bytes.as_slice()),
+    })
 }
 
 /// A server's row as values; decimals (`SUM`) must be cast to `SIGNED` in the statement.

@@ -44,9 +44,7 @@ impl Sqlite {
         writer.pragma_update(None, "journal_mode", "WAL")?;
         writer.pragma_update(None, "synchronous", "FULL")?;
         writer.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-        let readers = (0..READERS)
-            .map(|_| connect_reader(path))
-            .collect::<Result<Vec<_>>>()?;
+        let readers = (0..READERS).map(|_| connect_reader(path)).collect::<Result<Vec<_>>>()?;
         Ok(Self {
             shared: Arc::new(Shared {
                 path: path.to_owned(),
@@ -74,12 +72,7 @@ impl Sqlite {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let _slot = self
-            .shared
-            .reader_slots
-            .acquire()
-            .await
-            .map_err(|_closed| Error::TaskLost)?;
+        let _slot = self.shared.reader_slots.acquire().await.map_err(|_closed| Error::TaskLost)?;
         let shared = Arc::clone(&self.shared);
         tokio::task::spawn_blocking(move || {
             let taken = shared.readers.lock().pop();
@@ -92,9 +85,23 @@ impl Sqlite {
         .map_err(|_panicked| Error::TaskLost)?
     }
 
+    /// Copies the write-ahead log into the database file and empties it.
+    pub(crate) async fn checkpoint(&self) {
+        let shared = Arc::clone(&self.shared);
+        let folding = move || {
+            let writer = shared.writer.lock();
+            writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+        };
+        match tokio::task::spawn_blocking(folding).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(_)) => tracing::debug!("the write-ahead log is in use and stays"),
+            Ok(Err(error)) => tracing::warn!(%error, "the write-ahead log stays"),
+            Err(_panicked) => tracing::warn!("the write-ahead log stays"),
+        }
+    }
+
     pub(crate) async fn query(&self, sql: String, args: Vec<Value>) -> Result<Vec<Row>> {
-        self.read(move |connection| query(connection, &sql, &args))
-            .await
+        self.read(move |connection| query(connection, &sql, &args)).await
     }
 
     pub(crate) async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<u64>> {
@@ -113,21 +120,19 @@ fn connect(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
-fn connect_reader(path: &Path) -> Result<Connection> {
+pub(crate) fn connect_reader(path: &Path) -> Result<Connection> {
     let connection = connect(path)?;
     connection.pragma_update(None, "query_only", "ON")?;
     Ok(connection)
 }
 
-fn query(connection: &Connection, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
+pub(crate) fn query(connection: &Connection, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
     let mut statement = connection.prepare_cached(sql)?;
     let columns = statement.column_count();
     let mut cursor = statement.query(rusqlite::params_from_iter(args.iter().map(bind)))?;
     let mut rows = Vec::new();
     while let Some(row) = cursor.next()? {
-        let values = (0..columns)
-            .map(|at| read_value(row.get_ref(at)?))
-            .collect::<Result<_>>()?;
+        let values = (0..columns).map(|at| read_value(row.get_ref(at)?)).collect::<Result<_>>()?;
         rows.push(Row::new(values));
     }
     Ok(rows)
@@ -138,11 +143,7 @@ fn read_value(value: ValueRef<'_>) -> Result<Value> {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(number) => Value::Int(number),
         ValueRef::Real(_) => {
-            return Err(Error::Shape {
-                column: 0,
-                wanted: "integer",
-                found: "real",
-            });
+            return Err(Error::Shape { column: 0, wanted: "integer", found: "real" });
         }
         ValueRef::Text(text) => Value::from(String::from_utf8_lossy(text).into_owned()),
         ValueRef::Blob(bytes) => Value::from(bytes),
@@ -167,9 +168,7 @@ fn run_all(connection: &mut Connection, statements: &[Statement]) -> Result<Vec<
         let rows =
             prepared.execute(rusqlite::params_from_iter(statement.args.iter().map(bind)))? as u64;
         if statement.expect == Expect::One && rows != 1 {
-            return Err(Error::Unexpected {
-                statement: statement.sql.clone().into_owned(),
-            });
+            return Err(Error::Unexpected { statement: statement.sql.clone().into_owned() });
         }
         changed.push(rows);
     }

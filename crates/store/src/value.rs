@@ -97,8 +97,7 @@ impl Row {
 
     /// A number.
     pub fn int(&self, column: usize) -> Result<i64> {
-        self.opt_int(column)?
-            .ok_or_else(|| shape(column, "integer", Some(&Value::Null)))
+        self.opt_int(column)?.ok_or_else(|| shape(column, "integer", Some(&Value::Null)))
     }
 
     /// A flag stored as 0 or 1.
@@ -117,8 +116,7 @@ impl Row {
 
     /// Text.
     pub fn text(&self, column: usize) -> Result<&str> {
-        self.opt_text(column)?
-            .ok_or_else(|| shape(column, "text", Some(&Value::Null)))
+        self.opt_text(column)?.ok_or_else(|| shape(column, "text", Some(&Value::Null)))
     }
 
     /// Bytes, or `None` for null.
@@ -132,17 +130,12 @@ impl Row {
 
     /// Bytes.
     pub fn bytes(&self, column: usize) -> Result<&[u8]> {
-        self.opt_bytes(column)?
-            .ok_or_else(|| shape(column, "bytes", Some(&Value::Null)))
+        self.opt_bytes(column)?.ok_or_else(|| shape(column, "bytes", Some(&Value::Null)))
     }
 }
 
 fn shape(column: usize, wanted: &'static str, found: Option<&Value>) -> Error {
-    Error::Shape {
-        column,
-        wanted,
-        found: found.map_or("no such column", Value::kind),
-    }
+    Error::Shape { column, wanted, found: found.map_or("no such column", Value::kind) }
 }
 
 /// How many rows a statement of a transaction must change for the transaction to stand.
@@ -168,19 +161,11 @@ pub struct Statement {
 impl Statement {
     /// A statement that may change any number of rows.
     pub fn new(sql: impl Into<Cow<'static, str>>, args: Vec<Value>) -> Self {
-        Self {
-            sql: sql.into(),
-            args,
-            expect: Expect::Any,
-        }
+        Self { sql: sql.into(), args, expect: Expect::Any }
     }
 
     /// A statement that must change exactly one row (a guarded update).
     pub fn one(sql: impl Into<Cow<'static, str>>, args: Vec<Value>) -> Self {
-        Self {
-            sql: sql.into(),
-            args,
-            expect: Expect::One,
-        }
+        Self { sql: sql.into(), args, expect: Expect::One }
     }
 }

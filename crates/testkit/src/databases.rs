@@ -32,44 +32,24 @@ pub async fn databases(migrations: &[Migration]) -> Vec<TestDatabase> {
     all
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests are told the server by the environment"
-)]
+#[expect(clippy::disallowed_methods, reason = "tests are told the server by the environment")]
 fn mysql_server() -> Option<String> {
     std::env::var(MYSQL_URL).ok().filter(|url| !url.is_empty())
 }
 
 async fn create_on_server(server: &str) -> Secret {
     let name = format!("ledgerline_test_{}", kernel::id::new().replace('-', "_"));
-    let admin = Database::MySql(
-        MySql::connect(server)
-            .await
-            .expect("the test MySQL server answers"),
-    );
+    let admin =
+        Database::MySql(MySql::connect(server).await.expect("the test MySQL server answers"));
     let create = format!("CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
-    admin
-        .execute(Statement::new(create, vec![]))
-        .await
-        .expect("a test database can be created");
+    admin.execute(Statement::new(create, vec![])).await.expect("a test database can be created");
     Secret::from(format!("{}/{name}", server.trim_end_matches('/')))
 }
 
 async fn open(kind: &'static str, url: Secret, migrations: &[Migration]) -> TestDatabase {
     let directory = tempfile::tempdir().expect("a temporary folder can be made");
     let folder = DataFolder::open(directory.path()).expect("a fresh folder is free");
-    let database = Database::open(&url, &folder)
-        .await
-        .expect("a fresh database opens");
-    database
-        .migrate(migrations)
-        .await
-        .expect("a fresh database migrates");
-    TestDatabase {
-        kind,
-        database,
-        url,
-        folder,
-        directory,
-    }
+    let database = Database::open(&url, folder.path()).await.expect("a fresh database opens");
+    database.migrate(migrations).await.expect("a fresh database migrates");
+    TestDatabase { kind, database, url, folder, directory }
 }

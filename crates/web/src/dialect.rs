@@ -20,13 +20,21 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// The error as a body in this shape.
+    pub fn body(self, error: &Error) -> Value {
+        match self {
+            Self::OpenAi => open_ai(error),
+            Self::Problem => problem(error),
+        }
+    }
+
     /// The error as a response in this shape.
     pub fn render(self, error: Error) -> Response {
-        let (content_type, body) = match self {
-            Self::OpenAi => ("application/json", open_ai(&error)),
-            Self::Problem => ("application/problem+json", problem(&error)),
+        let content_type = match self {
+            Self::OpenAi => "application/json",
+            Self::Problem => "application/problem+json",
         };
-        let mut response = (error.status, body.to_string()).into_response();
+        let mut response = (error.status, self.body(&error).to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         if let Some(wait) = error.retry_after {
@@ -67,11 +75,7 @@ fn translate(dialect: Dialect, old: &Response, error: Error) -> Response {
 }
 
 fn unknown_route() -> Error {
-    Error::new(
-        StatusCode::NOT_FOUND,
-        "unknown_route",
-        "there is nothing at this path: see /docs",
-    )
+    Error::new(StatusCode::NOT_FOUND, "unknown_route", "there is nothing at this path: see /docs")
 }
 
 fn method_not_allowed() -> Error {
@@ -105,10 +109,7 @@ fn open_ai_type(status: StatusCode) -> &'static str {
 fn problem(error: &Error) -> Value {
     let mut members = details(error);
     members.insert("type".into(), json!(format!("/docs/errors#{}", error.code)));
-    members.insert(
-        "title".into(),
-        json!(error.status.canonical_reason().unwrap_or_default()),
-    );
+    members.insert("title".into(), json!(error.status.canonical_reason().unwrap_or_default()));
     members.insert("status".into(), json!(error.status.as_u16()));
     members.insert("detail".into(), json!(error.message));
     members.insert("code".into(), json!(error.code));

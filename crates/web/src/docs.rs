@@ -33,18 +33,9 @@ pub fn router(document: String) -> Router {
         )
         .route("/docs", get(|| async { Html(SWAGGER_PAGE) }))
         .route("/redoc", get(|| async { Html(REDOC_PAGE) }))
-        .route(
-            "/docs/assets/swagger-ui-bundle.js",
-            get(|| async { script(SWAGGER_JS) }),
-        )
-        .route(
-            "/docs/assets/swagger-ui.css",
-            get(|| async { asset(SWAGGER_CSS, "text/css") }),
-        )
-        .route(
-            "/docs/assets/redoc.standalone.js",
-            get(|| async { script(REDOC_JS) }),
-        )
+        .route("/docs/assets/swagger-ui-bundle.js", get(|| async { script(SWAGGER_JS) }))
+        .route("/docs/assets/swagger-ui.css", get(|| async { asset(SWAGGER_CSS, "text/css") }))
+        .route("/docs/assets/redoc.standalone.js", get(|| async { script(REDOC_JS) }))
 }
 
 fn script(gzipped: &'static [u8]) -> Response {

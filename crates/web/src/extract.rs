@@ -44,11 +44,7 @@ fn body_error(rejection: &BytesRejection) -> Error {
             "the request body is larger than this server takes (server.max_body_bytes)",
         );
     }
-    Error::new(
-        StatusCode::BAD_REQUEST,
-        "body_cut",
-        "the request body ended early: send it again",
-    )
+    Error::new(StatusCode::BAD_REQUEST, "body_cut", "the request body ended early: send it again")
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
@@ -56,9 +52,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         let Body(bytes) = Body::from_request(request, state).await?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|cause| json_error(&cause))
+        serde_json::from_slice(&bytes).map(Self).map_err(|cause| json_error(&cause))
     }
 }
 
@@ -73,11 +67,7 @@ fn json_error(cause: &serde_json::Error) -> Error {
     Error::new(
         StatusCode::BAD_REQUEST,
         "malformed_json",
-        format!(
-            "the body is not JSON (line {}, column {})",
-            cause.line(),
-            cause.column()
-        ),
+        format!("the body is not JSON (line {}, column {})", cause.line(), cause.column()),
     )
 }
 

@@ -33,10 +33,7 @@ impl Check {
         F: Future<Output = Result<(), String>> + Send + 'static,
         P: Fn() -> F + Send + Sync + 'static,
     {
-        Self {
-            name,
-            probe: Arc::new(move || Box::pin(probe())),
-        }
+        Self { name, probe: Arc::new(move || Box::pin(probe())) }
     }
 
     async fn failure(&self) -> Option<String> {
@@ -59,9 +56,7 @@ pub fn health_router(checks: Vec<Check>) -> Router {
 }
 
 async fn failures(checks: &[Check]) -> Vec<(&'static str, Option<String>)> {
-    let asked = checks
-        .iter()
-        .map(|check| async { (check.name, check.failure().await) });
+    let asked = checks.iter().map(|check| async { (check.name, check.failure().await) });
     futures_util::future::join_all(asked).await
 }
 
@@ -90,8 +85,5 @@ async fn health(State(checks): State<Arc<[Check]>>) -> (StatusCode, Json<Value>)
         .into_iter()
         .map(|(name, failure)| (name.to_owned(), json!(failure.as_deref().unwrap_or("ok"))))
         .collect();
-    (
-        status,
-        Json(json!({"status": word, "version": env!("CARGO_PKG_VERSION"), "checks": checks})),
-    )
+    (status, Json(json!({"status": word, "version": env!("CARGO_PKG_VERSION"), "checks": checks})))
 }

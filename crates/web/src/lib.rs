@@ -7,6 +7,7 @@
 //! - a stopping server finishes what it has begun, up to a limit, and owns every connection's task.
 
 mod config;
+mod cross_origin;
 mod dialect;
 pub mod docs;
 mod error;
@@ -16,6 +17,7 @@ mod observe;
 mod server;
 
 pub use config::Config;
+pub use cross_origin::{CrossOriginError, cross_origin};
 pub use dialect::{Dialect, speak};
 pub use error::Error;
 pub use extract::{Body, Json, Path, Query};

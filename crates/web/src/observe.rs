@@ -47,30 +47,16 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let begun = Instant::now();
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
-    let answered = std::panic::AssertUnwindSafe(next.run(request))
-        .catch_unwind()
-        .await;
+    let answered = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_panic| panicked().into_response());
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    response.headers_mut().insert(
-        http::header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    let org = response
-        .extensions_mut()
-        .remove::<Billed>()
-        .map(|Billed(org)| org);
-    let line = Line {
-        id,
-        method,
-        path,
-        status: response.status(),
-        org,
-        begun,
-        bytes: 0,
-    };
+    response
+        .headers_mut()
+        .insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let org = response.extensions_mut().remove::<Billed>().map(|Billed(org)| org);
+    let line = Line { id, method, path, status: response.status(), org, begun, bytes: 0 };
     response.map(|body| axum::body::Body::new(Observed { body, line }))
 }
 

@@ -39,12 +39,8 @@ pub async fn serve(
         match accepted {
             (Ok(slot), Ok((stream, _peer))) => {
                 let header_timeout = Duration::from_secs(config.header_timeout_seconds.max(1));
-                let connection = Connection {
-                    stream,
-                    header_timeout,
-                    stop: stop.clone(),
-                    cut: cut.clone(),
-                };
+                let connection =
+                    Connection { stream, header_timeout, stop: stop.clone(), cut: cut.clone() };
                 connections.spawn(connection.run(router.clone(), slot));
             }
             (_, Err(error)) => {
@@ -56,11 +52,8 @@ pub async fn serve(
     }
     drop(listener);
     connections.close();
-    let drained = tokio::time::timeout(
-        Duration::from_secs(config.drain_seconds),
-        connections.wait(),
-    )
-    .await;
+    let drained =
+        tokio::time::timeout(Duration::from_secs(config.drain_seconds), connections.wait()).await;
     if drained.is_err() {
         tracing::warn!(
             open = connections.len(),
@@ -85,10 +78,7 @@ impl Connection {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         let mut builder = hyper::server::conn::http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.header_timeout)
-            .half_close(false);
+        builder.timer(TokioTimer::new()).header_read_timeout(self.header_timeout).half_close(false);
         let service = TowerToHyperService::new(router);
         let serving = builder.serve_connection(TokioIo::new(self.stream), service);
         let mut serving = std::pin::pin!(serving);

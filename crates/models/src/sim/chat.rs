@@ -1,8 +1,5 @@
 //! Simulated chat completions.
-#![expect(
-    clippy::indexing_slicing,
-    reason = "a JSON value answers null for what it has not"
-)]
+#![expect(clippy::indexing_slicing, reason = "a JSON value answers null for what it has not")]
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -88,41 +85,23 @@ impl SimRequest {
 
     /// The directives in the last user message.
     pub fn directives(&self) -> Vec<Directive> {
-        let last = self
-            .messages
-            .iter()
-            .rev()
-            .find(|message| message["role"] == "user");
-        last.map(|message| Directive::all(&text_of(&message["content"])))
-            .unwrap_or_default()
+        let last = self.messages.iter().rev().find(|message| message["role"] == "user");
+        last.map(|message| Directive::all(&text_of(&message["content"]))).unwrap_or_default()
     }
 
     /// The answer, always the same to the same request.
     pub fn answer(&self) -> Result<SimReply, SimRefusal> {
         let directives = self.directives();
         if let Some(status) = Directive::find(&directives, "fail") {
-            return Err(SimRefusal::new(
-                status.trim().parse().unwrap_or(500),
-                "simulated failure",
-            ));
+            return Err(SimRefusal::new(status.trim().parse().unwrap_or(500), "simulated failure"));
         }
-        let texts: Vec<String> = self
-            .messages
-            .iter()
-            .map(|message| text_of(&message["content"]))
-            .collect();
+        let texts: Vec<String> =
+            self.messages.iter().map(|message| text_of(&message["content"])).collect();
         let digest = blake3::hash(texts.join("\n").as_bytes());
         let thoughts = number(&directives, "reason").unwrap_or(0);
         let tool_call = self.tool_call(&directives);
-        let start = digest
-            .as_bytes()
-            .iter()
-            .fold(0, |sum, byte| sum + usize::from(*byte));
-        let content = if tool_call.is_some() {
-            Vec::new()
-        } else {
-            self.words(&directives, start)
-        };
+        let start = digest.as_bytes().iter().fold(0, |sum, byte| sum + usize::from(*byte));
+        let content = if tool_call.is_some() { Vec::new() } else { self.words(&directives, start) };
         let (content, cut) = self.within_limits(content, thoughts);
         let finish = match (&tool_call, cut) {
             (Some(_), _) => "tool_calls",
@@ -130,21 +109,14 @@ impl SimRequest {
             (None, false) => "stop",
         };
         Ok(SimReply {
-            id: format!(
-                "chatcmpl-{}",
-                digest.to_hex().chars().take(24).collect::<String>()
-            ),
+            id: format!("chatcmpl-{}", digest.to_hex().chars().take(24).collect::<String>()),
             model: self.model.clone(),
             reasoning: (0..thoughts).map(|at| word(at + 5)).collect(),
             content,
             tool_call,
             finish,
             choices: self.n.unwrap_or(1),
-            prompt_tokens: texts
-                .iter()
-                .map(|text| count_tokens(text))
-                .sum::<u64>()
-                .max(1),
+            prompt_tokens: texts.iter().map(|text| count_tokens(text)).sum::<u64>().max(1),
             include_usage: self.stream_options["include_usage"] == true,
         })
     }
@@ -154,13 +126,8 @@ impl SimRequest {
         if let Some(at) = content.iter().position(|word| self.stops_at(word)) {
             content.truncate(at);
         }
-        let limit = self
-            .max_completion_tokens
-            .or(self.max_tokens)
-            .unwrap_or(u64::MAX);
-        let room = usize::try_from(limit)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(thoughts);
+        let limit = self.max_completion_tokens.or(self.max_tokens).unwrap_or(u64::MAX);
+        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(thoughts);
         let cut = content.len() > room;
         content.truncate(room);
         (content, cut)
@@ -178,11 +145,7 @@ impl SimRequest {
             }
             _ => {}
         }
-        if let Some(last) = self
-            .messages
-            .last()
-            .filter(|message| message["role"] == "tool")
-        {
+        if let Some(last) = self.messages.last().filter(|message| message["role"] == "tool") {
             return split(&format!("the tool says {}", text_of(&last["content"])));
         }
         let count = number(directives, "words").unwrap_or(DEFAULT_WORDS);
@@ -191,18 +154,12 @@ impl SimRequest {
 
     fn tool_call(&self, directives: &[Directive]) -> Option<(String, String)> {
         if let Some(call) = Directive::find(directives, "tool")
-            && self
-                .messages
-                .last()
-                .is_some_and(|message| message["role"] == "user")
+            && self.messages.last().is_some_and(|message| message["role"] == "user")
         {
             let (name, arguments) = call.split_once(' ').unwrap_or((call, "{}"));
             return Some((name.to_owned(), arguments.to_owned()));
         }
-        let last_is_user = self
-            .messages
-            .last()
-            .is_some_and(|message| message["role"] == "user");
+        let last_is_user = self.messages.last().is_some_and(|message| message["role"] == "user");
         if !last_is_user
             || self.tool_choice == "none"
             || Directive::find(directives, "say").is_some()
@@ -211,10 +168,7 @@ impl SimRequest {
         }
         let chosen = &self.tool_choice["function"]["name"];
         let tool = match chosen.as_str() {
-            Some(name) => self
-                .tools
-                .iter()
-                .find(|tool| tool["function"]["name"] == name)?,
+            Some(name) => self.tools.iter().find(|tool| tool["function"]["name"] == name)?,
             None => self.tools.first()?,
         };
         let arguments = fitting(&tool["function"]["parameters"]).to_string();
@@ -233,10 +187,7 @@ impl SimRequest {
 impl SimReply {
     /// The tokens produced in each choice, thoughts included.
     fn completion_tokens(&self) -> u64 {
-        let call = self
-            .tool_call
-            .as_ref()
-            .map_or(0, |(_, arguments)| 1 + count_tokens(arguments));
+        let call = self.tool_call.as_ref().map_or(0, |(_, arguments)| 1 + count_tokens(arguments));
         (self.reasoning.len() + self.content.len()) as u64 + call
     }
 
@@ -287,7 +238,7 @@ impl SimReply {
             frames.push(self.frame(
                 index,
                 &json!({"role": "assistant", "content": ""}),
-                Value::Null,
+                &Value::Null,
             ));
             for thought in &self.reasoning {
                 frames.push(self.frame(
@@ -331,13 +282,7 @@ impl SimReply {
             .content
             .iter()
             .enumerate()
-            .map(|(at, word)| {
-                if at == last {
-                    word.clone()
-                } else {
-                    format!("{word} ")
-                }
-            })
+            .map(|(at, word)| if at == last { word.clone() } else { format!("{word} ") })
             .collect();
         let Some(pieces) = pieces else { return spaced };
         let size = spaced.len().div_ceil(pieces.max(1)).max(1);
@@ -349,11 +294,7 @@ impl SimReply {
 const CREATED: u64 = 1_767_225_600;
 
 fn word(at: usize) -> String {
-    WORDS
-        .get(at % WORDS.len())
-        .copied()
-        .unwrap_or_default()
-        .to_owned()
+    WORDS.get(at % WORDS.len()).copied().unwrap_or_default().to_owned()
 }
 
 fn number(directives: &[Directive], name: &str) -> Option<usize> {
@@ -365,11 +306,9 @@ fn number(directives: &[Directive], name: &str) -> Option<usize> {
 fn text_of(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),
-        Value::Array(parts) => parts
-            .iter()
-            .filter_map(|part| part["text"].as_str())
-            .collect::<Vec<_>>()
-            .join(" "),
+        Value::Array(parts) => {
+            parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join(" ")
+        }
         _ => String::new(),
     }
 }

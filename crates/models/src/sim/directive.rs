@@ -17,10 +17,7 @@ impl Directive {
             .filter_map(|rest| rest.split_once("]]"))
             .map(|(inside, _)| {
                 let (name, value) = inside.split_once(':').unwrap_or((inside, ""));
-                Self {
-                    name: name.trim().to_owned(),
-                    value: value.to_owned(),
-                }
+                Self { name: name.trim().to_owned(), value: value.to_owned() }
             })
             .collect()
     }

@@ -29,17 +29,11 @@ pub fn embeddings(body: &[u8], style: Style) -> Result<Bytes, SimRefusal> {
         Value::String(text) => vec![text.clone()],
         Value::Array(items) => items
             .iter()
-            .map(|item| {
-                item.as_str()
-                    .map_or_else(|| item.to_string(), str::to_owned)
-            })
+            .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
             .collect(),
         _ => return Err(SimRefusal::new(400, "input must be a string or an array")),
     };
-    let dimensions = wire
-        .dimensions
-        .unwrap_or(DEFAULT_DIMENSIONS)
-        .clamp(1, MOST_DIMENSIONS);
+    let dimensions = wire.dimensions.unwrap_or(DEFAULT_DIMENSIONS).clamp(1, MOST_DIMENSIONS);
     let as_base64 = wire.encoding_format.as_deref() == Some("base64");
     let data: Vec<Value> = texts
         .iter()
@@ -49,11 +43,7 @@ pub fn embeddings(body: &[u8], style: Style) -> Result<Bytes, SimRefusal> {
             json!({"object": "embedding", "index": index, "embedding": encoded(&vector, as_base64)})
         })
         .collect();
-    let tokens = texts
-        .iter()
-        .map(|text| count_tokens(text))
-        .sum::<u64>()
-        .max(1);
+    let tokens = texts.iter().map(|text| count_tokens(text)).sum::<u64>().max(1);
     let usage = match style {
         Style::Normal => json!({"prompt_tokens": tokens, "total_tokens": tokens}),
         Style::Odd => json!({"prompt_tokens": -3, "total_tokens": tokens}),
@@ -65,10 +55,7 @@ pub fn embeddings(body: &[u8], style: Style) -> Result<Bytes, SimRefusal> {
 
 fn vector(text: &str, dimensions: usize) -> Vec<f32> {
     let mut bytes = vec![0_u8; dimensions];
-    blake3::Hasher::new()
-        .update(text.as_bytes())
-        .finalize_xof()
-        .fill(&mut bytes);
+    blake3::Hasher::new().update(text.as_bytes()).finalize_xof().fill(&mut bytes);
     let raw: Vec<f32> = bytes.iter().map(|byte| f32::from(*byte) - 127.5).collect();
     let length = raw.iter().map(|value| value * value).sum::<f32>().sqrt();
     raw.iter().map(|value| value / length).collect()
@@ -78,9 +65,6 @@ fn encoded(vector: &[f32], as_base64: bool) -> Value {
     if !as_base64 {
         return json!(vector);
     }
-    let bytes: Vec<u8> = vector
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect();
+    let bytes: Vec<u8> = vector.iter().flat_map(|value| value.to_le_bytes()).collect();
     json!(STANDARD.encode(bytes))
 }

@@ -1,8 +1,5 @@
 //! Values that fit a JSON schema, always the same ones.
-#![expect(
-    clippy::indexing_slicing,
-    reason = "a JSON value answers null for what it has not"
-)]
+#![expect(clippy::indexing_slicing, reason = "a JSON value answers null for what it has not")]
 
 use serde_json::{Map, Value, json};
 
@@ -20,16 +17,10 @@ fn fit(schema: &Value, depth: usize) -> Value {
     if let Some(first) = schema["enum"].as_array().and_then(|values| values.first()) {
         return first.clone();
     }
-    if let Some(first) = schema["anyOf"]
-        .as_array()
-        .and_then(|options| options.first())
-    {
+    if let Some(first) = schema["anyOf"].as_array().and_then(|options| options.first()) {
         return fit(first, depth + 1);
     }
-    let kind = schema["type"]
-        .as_str()
-        .or_else(|| schema["type"][0].as_str())
-        .unwrap_or("object");
+    let kind = schema["type"].as_str().or_else(|| schema["type"][0].as_str()).unwrap_or("object");
     match kind {
         "string" => json!("sim"),
         "integer" => json!(schema["minimum"].as_i64().unwrap_or(1)),

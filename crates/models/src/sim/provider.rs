@@ -10,14 +10,11 @@ pub(crate) struct SimProvider;
 impl SimProvider {
     #[expect(clippy::unused_self, reason = "called like every other provider")]
     pub(crate) fn call(&self, call: &UpstreamCall) -> Result<Answer, CallError> {
-        let json = |body| Answer::Full {
-            content_type: "application/json".to_owned(),
-            body,
-        };
+        let json = |body| Answer::Full { content_type: "application/json".to_owned(), body };
         match call.endpoint {
-            Endpoint::Embeddings => embeddings(&call.body, Style::Normal)
-                .map(json)
-                .map_err(|refusal| refused(&refusal)),
+            Endpoint::Embeddings => {
+                embeddings(&call.body, Style::Normal).map(json).map_err(|refusal| refused(&refusal))
+            }
             Endpoint::Chat => {
                 let request = SimRequest::parse(&call.body).map_err(|refusal| refused(&refusal))?;
                 let reply = request.answer().map_err(|refusal| refused(&refusal))?;
@@ -25,10 +22,7 @@ impl SimProvider {
                     return Ok(json(reply.full(Style::Normal)));
                 }
                 let frames = reply.frames(Style::Normal, None);
-                Ok(Answer::Stream(Box::new(ChatStream::from_frames(
-                    frames,
-                    call.strip_usage,
-                ))))
+                Ok(Answer::Stream(Box::new(ChatStream::from_frames(frames, call.strip_usage))))
             }
         }
     }

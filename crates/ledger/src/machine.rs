@@ -1,0 +1,315 @@
+//! The state machine: what an operation does to the books. Pure and deterministic.
+
+use std::sync::Arc;
+
+use kernel::{Amount, Timestamp};
+use store::Value;
+
+use crate::canon::{self, row_hash, rows_hash};
+use crate::draft::{Draft, Drafted};
+use crate::rows::{HoldLegRow, HoldState, OperationRow, outcome_figures};
+use crate::state::{Changes, State};
+use crate::{
+    AccountKind, Applied, Attachment, Cell, Charge, Command, HoldLeg, Leg, Outcome, Receipt,
+    Refusal, Unit,
+};
+
+/// The id was used for another operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Conflict;
+
+type Done = Result<Applied, Refusal>;
+
+/// Applies one unit: changes the state and says what is to be written, or gives the first outcome
+/// again. `now` is the clock's; the ledger's own time never goes back.
+pub(crate) fn apply(
+    state: &mut State,
+    changes: &mut Changes,
+    unit: &Unit,
+    now: Timestamp,
+) -> Result<Receipt, Conflict> {
+    let operation = &unit.operation;
+    let content = canon::content(operation);
+    if let Some(known) = state.operations.get(&operation.id) {
+        return if known.content == content { Ok(known.receipt(true)) } else { Err(Conflict) };
+    }
+    let seq = state.head.seq + 1;
+    let at = now.micros().max(state.head.at);
+    let mut draft = Draft::new(state, seq);
+    let done = run(&mut draft, &operation.command, at);
+    let outcome = match done {
+        Ok(applied) => {
+            Outcome::Applied(Applied { available: draft.available_of_primary(), ..applied })
+        }
+        Err(refusal) => {
+            draft.undo();
+            Outcome::Refused(refusal)
+        }
+    };
+    let drafted = draft.finish();
+    let (number, figures) = outcome_figures(&outcome);
+    let mut row = OperationRow {
+        seq,
+        op_id: Arc::clone(&operation.id),
+        kind: canon::kind(&operation.command),
+        content,
+        memo: operation.memo.clone(),
+        outcome: number,
+        ref_seq: drafted.ref_seq,
+        leg: drafted.leg,
+        amount: figures.amount.nanos(),
+        debt: figures.debt.nanos(),
+        written_off: figures.written_off.nanos(),
+        available: figures.available.nanos(),
+        late: figures.late,
+        at,
+        rows_hash: None,
+        hash: [0; 32],
+    };
+    if matches!(outcome, Outcome::Applied(_)) {
+        row.rows_hash = attach(changes, &unit.attachments, &row);
+    }
+    row.hash = chained(state, &row, &drafted);
+    drafted.record(changes, seq);
+    let receipt = row.receipt(false);
+    advance(state, &row);
+    changes.operations.push(row);
+    Ok(receipt)
+}
+
+fn chained(state: &State, row: &OperationRow, drafted: &Drafted) -> [u8; 32] {
+    let created: Vec<_> =
+        drafted.created.iter().filter_map(|id| state.account_by_id(*id)).collect();
+    let hold = drafted.opened_hold.and_then(|hold| state.holds.get(&hold));
+    let opened = hold.map_or(&[][..], |hold| &hold.legs);
+    row.chained(&state.head.hash, &created, opened, &drafted.transfers)
+}
+
+fn advance(state: &mut State, row: &OperationRow) {
+    state.head.seq = row.seq;
+    state.head.at = row.at;
+    state.head.hash = row.hash;
+    remember(state, row);
+}
+
+fn remember(state: &mut State, row: &OperationRow) {
+    #[cfg(test)]
+    if state.sabotage == Some(crate::state::Sabotage::ForgetIds) {
+        return;
+    }
+    state.operations.insert(Arc::clone(&row.op_id), row.clone());
+}
+
+fn run(draft: &mut Draft<'_>, command: &Command, at: i64) -> Done {
+    match command {
+        Command::Transfer { legs } => transfer(draft, legs),
+        Command::Hold { legs, lease_until } => hold(draft, legs, *lease_until),
+        Command::Extend { hold, leg, amount } => extend(draft, hold.0, *leg, *amount),
+        Command::Renew { holds, lease_until } => {
+            holds.iter().for_each(|hold| draft.renew(hold.0, lease_until.micros()));
+            Ok(Applied::default())
+        }
+        Command::Settle { hold, charges, max_debt } => settle(draft, hold.0, charges, *max_debt),
+        Command::Void { hold } => release(draft, hold.0, HoldState::Voided),
+        Command::Expire { hold, orphaned } => {
+            let due = draft.hold(hold.0).is_none_or(|hold| hold.lease_until <= at);
+            if !due && !orphaned {
+                return Err(Refusal::HoldNotDue);
+            }
+            release(draft, hold.0, HoldState::Expired)
+        }
+        Command::Reverse { original } => reverse(draft, original),
+    }
+}
+
+fn transfer(draft: &mut Draft<'_>, legs: &[Leg]) -> Done {
+    let first = legs.first().ok_or(Refusal::Malformed)?;
+    for leg in legs {
+        if !leg.amount.is_positive() || leg.from == leg.to || leg.from.asset != leg.to.asset {
+            return Err(Refusal::Malformed);
+        }
+        let (from, to) = (draft.open_account(&leg.from), draft.open_account(&leg.to));
+        draft.move_money(from, to, leg.amount.nanos())?;
+    }
+    draft.check_floors()?;
+    let primary = draft.open_account(&first.to);
+    draft.set_primary(primary);
+    draft.repay_debts()?;
+    Ok(Applied { amount: first.amount, ..Applied::default() })
+}
+
+fn hold(draft: &mut Draft<'_>, legs: &[HoldLeg], lease_until: Timestamp) -> Done {
+    let first = legs.first().ok_or(Refusal::Malformed)?;
+    let twice = legs
+        .iter()
+        .enumerate()
+        .any(|(at, leg)| legs.iter().take(at).any(|earlier| earlier.account == leg.account));
+    if twice || legs.iter().any(|leg| leg.amount.is_negative()) {
+        return Err(Refusal::Malformed);
+    }
+    let mut rows = Vec::with_capacity(legs.len());
+    for leg in legs {
+        let account = draft.open_account(&leg.account);
+        if rows.is_empty() {
+            draft.set_primary(account);
+        }
+        draft.take(account, leg.amount.nanos())?;
+        rows.push(HoldLegRow { account, opened: leg.amount.nanos(), amount: leg.amount.nanos() });
+    }
+    draft.open_hold(rows, lease_until.micros());
+    Ok(Applied { amount: first.amount, ..Applied::default() })
+}
+
+fn extend(draft: &mut Draft<'_>, hold: i64, leg: u16, amount: Amount) -> Done {
+    draft.refer_to(hold);
+    let found = draft.hold(hold).ok_or(Refusal::HoldNotFound)?;
+    let row = *found.legs.get(usize::from(leg)).ok_or(Refusal::HoldNotFound)?;
+    if found.state != HoldState::Open {
+        return Err(Refusal::HoldResolved);
+    }
+    if !amount.is_positive() {
+        return Err(Refusal::Malformed);
+    }
+    draft.set_primary(row.account);
+    draft.take(row.account, amount.nanos())?;
+    draft.grow(hold, leg, amount.nanos())?;
+    Ok(Applied { amount, ..Applied::default() })
+}
+
+fn settle(draft: &mut Draft<'_>, hold: i64, charges: &[Charge], max_debt: Amount) -> Done {
+    draft.refer_to(hold);
+    let found = draft.hold(hold).ok_or(Refusal::HoldNotFound)?;
+    let legs = found.legs.clone();
+    let late = found.state == HoldState::Expired;
+    if !late && !draft.may_resolve(hold) {
+        return Err(Refusal::HoldResolved);
+    }
+    if charges.iter().any(|charge| charge.amount.is_negative()) || max_debt.is_negative() {
+        return Err(Refusal::Malformed);
+    }
+    if charges.iter().any(|charge| usize::from(charge.leg) >= legs.len()) {
+        return Err(Refusal::HoldNotFound);
+    }
+    if !late {
+        draft.release_legs(&legs)?;
+    }
+    draft.resolve(hold, HoldState::Settled);
+    let mut first = Applied { late, ..Applied::default() };
+    for (at, leg) in legs.iter().enumerate() {
+        let mine: Vec<&Charge> =
+            charges.iter().filter(|charge| usize::from(charge.leg) == at).collect();
+        let paid = pay(draft, leg.account, &mine, max_debt)?;
+        if at == 0 {
+            draft.set_primary(leg.account);
+            first = Applied { late, ..paid };
+        }
+    }
+    draft.repay_debts()?;
+    Ok(first)
+}
+
+/// Pays charges of one account in order: from what it has free, then as debt, and no further.
+fn pay(draft: &mut Draft<'_>, account: i64, charges: &[&Charge], max_debt: Amount) -> Done {
+    let mut paid = Applied::default();
+    for charge in charges {
+        let key = draft.key(account)?;
+        if charge.to == key || charge.to.asset != key.asset {
+            return Err(Refusal::Malformed);
+        }
+        let wanted = charge.amount.nanos();
+        let own = wanted.min(draft.free(account));
+        if own > 0 {
+            let to = draft.open_account(&charge.to);
+            draft.move_money(account, to, own)?;
+        }
+        let owed = match key.kind {
+            AccountKind::Wallet if wanted > own => {
+                let debt = draft.open_account(&key.sibling(AccountKind::Debt));
+                let room = max_debt.nanos().saturating_add(draft.posted(debt)).max(0);
+                let owed = (wanted - own).min(room);
+                if owed > 0 {
+                    let to = draft.open_account(&charge.to);
+                    draft.move_money(debt, to, owed)?;
+                }
+                owed
+            }
+            _ => 0,
+        };
+        let sum = |total: Amount, more: i64| {
+            total.checked_add(Amount::from_nanos(more)).ok_or(Refusal::Malformed)
+        };
+        paid.amount = sum(paid.amount, own + owed)?;
+        paid.debt = sum(paid.debt, owed)?;
+        paid.written_off = sum(paid.written_off, wanted - own - owed)?;
+    }
+    Ok(paid)
+}
+
+fn release(draft: &mut Draft<'_>, hold: i64, state: HoldState) -> Done {
+    draft.refer_to(hold);
+    let legs = draft.hold(hold).ok_or(Refusal::HoldNotFound)?.legs.clone();
+    if !draft.may_resolve(hold) {
+        return Err(Refusal::HoldResolved);
+    }
+    draft.release_legs(&legs)?;
+    draft.resolve(hold, state);
+    if let Some(leg) = legs.first() {
+        draft.set_primary(leg.account);
+    }
+    draft.repay_debts()?;
+    let amount = legs.first().map_or(0, |leg| leg.amount);
+    Ok(Applied { amount: Amount::from_nanos(amount), ..Applied::default() })
+}
+
+fn reverse(draft: &mut Draft<'_>, original: &str) -> Done {
+    let found = draft.original(original).ok_or(Refusal::NothingToReverse)?;
+    let first = *found.transfers.first().ok_or(Refusal::NothingToReverse)?;
+    if found.reversed {
+        return Err(Refusal::AlreadyReversed);
+    }
+    draft.refer_to(found.seq);
+    for transfer in &found.transfers {
+        draft.move_money(transfer.credit, transfer.debit, transfer.amount)?;
+    }
+    draft.check_floors()?;
+    draft.mark_reversed(original, found.seq);
+    draft.set_primary(first.debit);
+    draft.repay_debts()?;
+    Ok(Applied { amount: Amount::from_nanos(first.amount), ..Applied::default() })
+}
+
+/// Puts the attached rows among the changes; returns the hash over the audited ones.
+fn attach(
+    changes: &mut Changes,
+    attachments: &[Attachment],
+    row: &OperationRow,
+) -> Option<[u8; 16]> {
+    let mut hashes = Vec::new();
+    for attachment in attachments {
+        match attachment {
+            Attachment::Insert { table, cells } => {
+                let values: Vec<Value> = cells.iter().map(|cell| resolve(cell, row)).collect();
+                if table.audited {
+                    hashes.push(row_hash(table.name, &values));
+                }
+                changes.insert(table, values);
+            }
+            Attachment::Run { sql, cells } => {
+                changes.runs.push((sql, cells.iter().map(|cell| resolve(cell, row)).collect()));
+            }
+        }
+    }
+    rows_hash(hashes)
+}
+
+fn resolve(cell: &Cell, row: &OperationRow) -> Value {
+    match cell {
+        Cell::Value(value) => value.clone(),
+        Cell::Seq => Value::Int(row.seq),
+        Cell::At => Value::Int(row.at),
+        Cell::Amount => Value::Int(row.amount),
+        Cell::Debt => Value::Int(row.debt),
+        Cell::WrittenOff => Value::Int(row.written_off),
+        Cell::Late => Value::Int(i64::from(row.late)),
+    }
+}
