@@ -33,10 +33,10 @@ impl FromRef<Admin> for Identity {
     }
 }
 
-/// The routes of `/admin`.
+/// The routes of `/admin`, to be nested there.
 pub fn router(admin: Admin) -> Router {
     let (routes, _document) = routes().split_for_parts();
-    web::speak(Router::new().nest("/admin", routes), web::Dialect::Problem).with_state(admin)
+    web::speak(routes, web::Dialect::Problem).with_state(admin)
 }
 
 /// Their documentation.

@@ -12,10 +12,10 @@ use utoipa_axum::routes;
 
 use crate::Gateway;
 
-/// The routes of `/v1`.
+/// The routes of `/v1`, to be nested there.
 pub fn router(gateway: Gateway) -> Router {
     let (routes, _document) = routes().split_for_parts();
-    web::speak(Router::new().nest("/v1", routes), web::Dialect::OpenAi).with_state(gateway)
+    web::speak(routes, web::Dialect::OpenAi).with_state(gateway)
 }
 
 /// Their documentation.

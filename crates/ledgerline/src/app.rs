@@ -147,8 +147,8 @@ fn router(
     checks: Vec<web::Check>,
 ) -> anyhow::Result<Router> {
     let surfaces = Router::new()
-        .merge(gateway::router(gateway.clone()))
-        .merge(admin::router(admin))
+        .nest("/v1", gateway::router(gateway.clone()))
+        .nest("/admin", admin::router(admin))
         .layer(DefaultBodyLimit::max(config.server.max_body_bytes));
     let document = document().to_json().context("the API's description cannot be written")?;
     let router = surfaces.merge(web::health_router(checks)).merge(web::docs::router(document));

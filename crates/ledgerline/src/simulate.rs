@@ -15,7 +15,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use models::sim::{Directive, SimRefusal, SimRequest, Style, embeddings};
@@ -28,6 +28,8 @@ use crate::cli::say;
 
 /// Answers kept ready for requests that are asked again and again.
 const READY_ANSWERS: usize = 256;
+/// By then, what was written before has left.
+const FLUSHED: Duration = Duration::from_millis(20);
 const MODELS: [&str; 3] = ["sim-small", "sim-large", "sim-embed"];
 
 #[derive(Clone, Debug, Args)]
@@ -218,55 +220,49 @@ impl Simulation {
             return event_stream(Body::from_stream(stream::iter(all)));
         }
         let interval = Duration::from_millis(self.args.interval_ms);
-        let mut items: Vec<Result<Bytes, std::io::Error>> =
-            frames.iter().cloned().map(Ok).collect();
-        if let Some(limit) = drop_after {
-            items.truncate(limit);
-            items.push(Err(std::io::Error::other("dropped on demand")));
-        }
+        let sent = drop_after.unwrap_or(frames.len());
+        let items: Vec<Bytes> = frames.iter().take(sent).cloned().collect();
         let begun = tokio::time::Instant::now();
         let paced = stream::iter((0_u32..).zip(items)).then(move |(at, item)| async move {
             if !interval.is_zero() {
                 tokio::time::sleep_until(begun + interval * at).await;
             }
-            item
+            Ok(item)
         });
-        event_stream(Body::from_stream(paced))
+        event_stream(match drop_after {
+            Some(_) => Body::from_stream(paced.chain(cut())),
+            None => Body::from_stream(paced),
+        })
     }
 }
 
+/// Breaks the connection, when what was sent before is on its way.
+fn cut() -> impl Stream<Item = Result<Bytes, std::io::Error>> + Send {
+    stream::once(async {
+        tokio::time::sleep(FLUSHED).await;
+        Err(std::io::Error::other("cut on demand"))
+    })
+}
+
 /// Directives that make the provider misbehave.
-const FAULTS: [&str; 4] = ["hang", "garbage", "half", "slow"];
+const FAULTS: [&str; 3] = ["hang", "garbage", "half"];
 
 async fn faulty(fault: &Directive) -> Response {
     match fault.name.as_str() {
         "hang" => std::future::pending().await,
         "garbage" => json_answer(Bytes::from_static(b"<html>not what you asked for</html>")),
-        "half" => {
-            let items = [
-                Ok(Bytes::from_static(
-                    b"data: {\"choices\":[{\"delta\":{\"content\":\"half \"}}]}\n\ndata: {\"cho",
-                )),
-                Err(std::io::Error::other("cut on demand")),
-            ];
-            event_stream(Body::from_stream(stream::iter(items)))
-        }
         _ => {
-            let wait = fault.value.trim().parse().unwrap_or(1_000);
-            tokio::time::sleep(Duration::from_millis(wait)).await;
-            json_answer(Bytes::from_static(
-                b"{\"id\":\"slow\",\"object\":\"chat.completion\",\"choices\":[{\"index\":0,\"message\":\
-                  {\"role\":\"assistant\",\"content\":\"at last\"},\"finish_reason\":\"stop\"}],\
-                  \"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}",
-            ))
+            let half = b"data: {\"choices\":[{\"delta\":{\"content\":\"half \"}}]}\n\ndata: {\"cho";
+            let sent = stream::iter([Ok(Bytes::from_static(half))]);
+            event_stream(Body::from_stream(sent.chain(cut())))
         }
     }
 }
 
 /// The start of an answer, then a broken connection.
 fn cut_answer(answer: &Bytes, limit: usize) -> Response {
-    let items = [Ok(answer.slice(..limit)), Err(std::io::Error::other("dropped on demand"))];
-    let mut response = Body::from_stream(stream::iter(items)).into_response();
+    let sent = stream::iter([Ok(answer.slice(..limit))]);
+    let mut response = Body::from_stream(sent.chain(cut())).into_response();
     response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     response
 }

@@ -66,6 +66,8 @@ pub fn speak<S: Clone + Send + Sync + 'static>(router: Router<S>, dialect: Diale
 /// The same refusal in another shape; headers that others have set stay.
 fn translate(dialect: Dialect, old: &Response, error: Error) -> Response {
     let mut new = dialect.render(error);
+    // An outer surface must not translate it again.
+    new.extensions_mut().remove::<Error>();
     for (name, value) in old.headers() {
         if !new.headers().contains_key(name) && name != http::header::CONTENT_LENGTH {
             new.headers_mut().append(name, value.clone());

@@ -76,11 +76,8 @@ async fn ready(State(checks): State<Arc<[Check]>>) -> Result<Json<Value>, Error>
 async fn health(State(checks): State<Arc<[Check]>>) -> (StatusCode, Json<Value>) {
     let parts = failures(&checks).await;
     let healthy = parts.iter().all(|(_, failure)| failure.is_none());
-    let (status, word) = if healthy {
-        (StatusCode::OK, "healthy")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "unhealthy")
-    };
+    let status = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let word = if healthy { "healthy" } else { "unhealthy" };
     let checks: serde_json::Map<String, Value> = parts
         .into_iter()
         .map(|(name, failure)| (name.to_owned(), json!(failure.as_deref().unwrap_or("ok"))))
