@@ -50,12 +50,13 @@ impl Canon {
                 self.int(1);
                 self.int(*number);
             }
+            // One server's text is another's bytes: they hash the same.
             Value::Text(text) => {
                 self.int(2);
                 self.bytes(text.as_bytes());
             }
             Value::Bytes(bytes) => {
-                self.int(3);
+                self.int(2);
                 self.bytes(bytes);
             }
         }

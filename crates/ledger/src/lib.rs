@@ -25,6 +25,11 @@ mod rows;
 mod state;
 mod verify;
 
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod trials;
+
 pub use config::Config;
 pub use error::JournalError;
 pub use jobs::{SweepError, recover, sweep};

@@ -115,6 +115,8 @@ pub(crate) fn read_row(row: &MySqlRow) -> Result<Row> {
             "BINARY" | "VARBINARY" | "BLOB" | "TINYBLOB" | "MEDIUMBLOB" | "LONGBLOB" => {
                 Value::Bytes(row.try_get_unchecked(at)?)
             }
+            // Text is compared byte by byte here (utf8mb4_bin), which the server calls binary; see
+            // `Row::opt_text`.
             "CHAR" | "VARCHAR" | "TEXT" | "TINYTEXT" | "MEDIUMTEXT" | "LONGTEXT" => {
                 Value::from(row.try_get_unchecked::<String, _>(at)?)
             }

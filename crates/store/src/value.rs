@@ -105,11 +105,16 @@ impl Row {
         Ok(self.int(column)? != 0)
     }
 
-    /// Text, or `None` for null.
+    /// Text, or `None` for null. A MySQL-compatible server gives text that is compared byte by byte
+    /// as bytes.
     pub fn opt_text(&self, column: usize) -> Result<Option<&str>> {
         match self.0.get(column) {
             Some(Value::Text(text)) => Ok(Some(text)),
             Some(Value::Null) => Ok(None),
+            Some(Value::Bytes(bytes)) => match std::str::from_utf8(bytes) {
+                Ok(text) => Ok(Some(text)),
+                Err(_no_text) => Err(shape(column, "text", self.0.get(column))),
+            },
             other => Err(shape(column, "text", other)),
         }
     }

@@ -22,9 +22,14 @@ pub struct TestDatabase {
     pub directory: TempDir,
 }
 
+/// A fresh SQLite database, for what no other kind would do differently.
+pub async fn sqlite(migrations: &[Migration]) -> TestDatabase {
+    open("sqlite", Secret::default(), migrations).await
+}
+
 /// One fresh database of each kind: SQLite always, MySQL when `LEDGERLINE_TEST_MYSQL_URL` is set.
 pub async fn databases(migrations: &[Migration]) -> Vec<TestDatabase> {
-    let mut all = vec![open("sqlite", Secret::default(), migrations).await];
+    let mut all = vec![sqlite(migrations).await];
     if let Some(server) = mysql_server() {
         let url = create_on_server(&server).await;
         all.push(open("mysql", url, migrations).await);

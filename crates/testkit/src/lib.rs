@@ -5,4 +5,4 @@ mod clock;
 mod databases;
 
 pub use clock::FakeClock;
-pub use databases::{TestDatabase, databases};
+pub use databases::{TestDatabase, databases, sqlite};

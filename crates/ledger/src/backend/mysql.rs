@@ -1,14 +1,16 @@
 //! The journal's rows on a MySQL-compatible server: a few multi-row statements a batch.
 //!
 //! The head row is locked first, so instances take turns batch by batch and nothing else needs a
-//! lock.
+//! lock. Statements are sent as text, values as hexadecimal literals: prepared ones would differ
+//! with every batch's size, and closing them costs a delayed acknowledgement (40 ms) each.
 
 use std::collections::HashSet;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use kernel::Amount;
 use sqlx::mysql::MySqlRow;
-use sqlx::{MySql as Server, MySqlConnection, QueryBuilder, Row as _};
+use sqlx::{AssertSqlSafe, MySqlConnection, Row as _};
 use store::{Error, MySql, Result, Value};
 use tokio::runtime::Handle;
 
@@ -19,8 +21,8 @@ use crate::{AccountKey, AccountKind, Balance};
 
 /// A deadlock or lost connection is answered by running the batch again, this often.
 const ATTEMPTS: usize = 4;
-/// A server takes 65,535 placeholders in one statement.
-const MOST_PLACEHOLDERS: usize = 60_000;
+/// A statement grows no longer than this; servers take 16 MiB and more by default.
+const LONGEST_STATEMENT: usize = 4 * 1024 * 1024;
 
 /// The journal's rows on a MySQL-compatible server.
 #[derive(Debug)]
@@ -74,7 +76,8 @@ fn is_lost(error: &Error) -> bool {
 
 async fn sync_head(connection: &mut MySqlConnection, state: &mut State) -> Result<()> {
     let sql = "SELECT seq, at, hash, next_account FROM ledger_head WHERE id = 1 FOR UPDATE";
-    let row = sqlx::query(sql).fetch_one(connection).await?;
+    let rows = fetch(connection, sql.to_owned()).await?;
+    let row = rows.first().ok_or(Error::MySql(sqlx::Error::RowNotFound))?;
     let head = Head {
         seq: row.try_get(0)?,
         at: row.try_get(1)?,
@@ -106,16 +109,12 @@ async fn load_operations(
     if ids.is_empty() {
         return Ok(());
     }
-    let mut query = QueryBuilder::<Server>::new(
-        "SELECT seq, op_id, kind, content, memo, outcome, ref_seq, leg, amount, debt, written_off, available, \
-         late, at, rows_hash, hash FROM ledger_operations WHERE op_id IN (",
+    let ids: Vec<Value> = ids.iter().map(|id| id.as_ref().into()).collect();
+    let sql = format!(
+        "SELECT {OPERATION_COLUMNS} FROM ledger_operations WHERE op_id IN ({})",
+        list(&ids)
     );
-    let mut places = query.separated(", ");
-    for id in ids {
-        places.push_bind(id.as_ref());
-    }
-    query.push(")");
-    for row in query.build().fetch_all(connection).await? {
+    for row in fetch(connection, sql).await? {
         let row = read_operation(&row)?;
         state.operations.insert(Arc::clone(&row.op_id), row);
     }
@@ -154,16 +153,14 @@ async fn load_holds(
     if missing.is_empty() {
         return Ok(());
     }
-    let mut query = QueryBuilder::<Server>::new(
-        "SELECT hold_seq, account_id, opened, amount, lease_until, state FROM ledger_holds WHERE hold_seq IN (",
+    let missing: Vec<Value> = missing.into_iter().map(Value::from).collect();
+    let sql = format!(
+        "SELECT hold_seq, account_id, opened, amount, lease_until, state FROM ledger_holds \
+         WHERE hold_seq IN ({}) ORDER BY hold_seq, leg",
+        list(&missing)
     );
-    let mut places = query.separated(", ");
-    for id in &missing {
-        places.push_bind(*id);
-    }
-    query.push(") ORDER BY hold_seq, leg");
     let mut accounts = HashSet::new();
-    for row in query.build().fetch_all(&mut *connection).await? {
+    for row in fetch(&mut *connection, sql).await? {
         let hold = state.holds.entry(row.try_get(0)?).or_insert(Hold {
             legs: Vec::new(),
             lease_until: row.try_get(4)?,
@@ -191,13 +188,9 @@ async fn load_accounts_by_id(
     let missing: Vec<i64> =
         ids.iter().copied().filter(|id| state.account_by_id(*id).is_none()).collect();
     if !missing.is_empty() {
-        let mut query = QueryBuilder::<Server>::new(format!("{ACCOUNTS} id IN ("));
-        let mut places = query.separated(", ");
-        for id in &missing {
-            places.push_bind(*id);
-        }
-        query.push(")");
-        for row in query.build().fetch_all(&mut *connection).await? {
+        let missing: Vec<Value> = missing.into_iter().map(Value::from).collect();
+        for row in fetch(&mut *connection, format!("{ACCOUNTS} id IN ({})", list(&missing))).await?
+        {
             state.put_account(read_account(&row)?);
         }
     }
@@ -218,16 +211,14 @@ async fn load_accounts(
     if missing.is_empty() {
         return Ok(());
     }
-    let mut query = QueryBuilder::<Server>::new(format!("{ACCOUNTS} (owner, kind, asset) IN ("));
-    let mut places = query.separated(", ");
-    for key in &missing {
-        places.push("(").push_bind_unseparated(key.owner.as_ref());
-        places.push_unseparated(", ").push_bind_unseparated(key.kind.as_str());
-        places.push_unseparated(", ").push_bind_unseparated(key.asset.as_str().to_owned());
-        places.push_unseparated(")");
-    }
-    query.push(")");
-    for row in query.build().fetch_all(connection).await? {
+    let keys_text = |key: &&AccountKey| {
+        let parts =
+            [key.owner.as_ref().into(), key.kind.as_str().into(), Value::from(key.asset.as_str())];
+        format!("({})", list(&parts))
+    };
+    let wanted: Vec<String> = missing.iter().map(keys_text).collect();
+    let sql = format!("{ACCOUNTS} (owner, kind, asset) IN ({})", wanted.join(", "));
+    for row in fetch(connection, sql).await? {
         state.put_account(read_account(&row)?);
     }
     keys.iter().for_each(|key| state.put_absent(key.clone()));
@@ -263,8 +254,10 @@ async fn load_originals(
         };
         let seq: i64 = row.try_get(0)?;
         let reversed = row.try_get::<Option<i64>, _>(1)?.is_some();
-        let sql = "SELECT debit_account, credit_account, amount FROM ledger_transfers WHERE op_seq = ? ORDER BY leg";
-        let rows = sqlx::query(sql).bind(seq).fetch_all(&mut *connection).await?;
+        let sql = format!(
+            "SELECT debit_account, credit_account, amount FROM ledger_transfers WHERE op_seq = {seq} ORDER BY leg"
+        );
+        let rows = fetch(&mut *connection, sql).await?;
         let transfers = rows
             .iter()
             .map(|row| {
@@ -306,26 +299,73 @@ async fn write(connection: &mut MySqlConnection, state: &State, changes: &Change
 
 async fn run_attached(connection: &mut MySqlConnection, changes: &Changes) -> Result<()> {
     for (sql, args) in &changes.runs {
-        let query = args.iter().fold(sqlx::query(*sql), |query, arg| match arg {
-            Value::Null => query.bind(None::<i64>),
-            Value::Int(number) => query.bind(*number),
-            Value::Text(text) => query.bind(text.as_ref()),
-            Value::Bytes(bytes) => query.bind(bytes.as_slice()),
-        });
-        query.execute(&mut *connection).await?;
+        let mut text = String::new();
+        let mut args = args.iter();
+        for piece in sql.split_inclusive('?') {
+            match piece.strip_suffix('?').zip(args.next()) {
+                Some((before, arg)) => {
+                    text.push_str(before);
+                    push(&mut text, arg);
+                }
+                None => text.push_str(piece),
+            }
+        }
+        run(connection, text).await?;
     }
     Ok(())
 }
 
 async fn write_head(connection: &mut MySqlConnection, head: &Head) -> Result<()> {
-    sqlx::query("UPDATE ledger_head SET seq = ?, at = ?, hash = ?, next_account = ? WHERE id = 1")
-        .bind(head.seq)
-        .bind(head.at)
-        .bind(head.hash.as_slice())
-        .bind(head.next_account)
-        .execute(connection)
-        .await?;
+    let sql = format!(
+        "UPDATE ledger_head SET seq = {}, at = {}, hash = {}, next_account = {} WHERE id = 1",
+        head.seq,
+        head.at,
+        list(&[head.hash.as_slice().into()]),
+        head.next_account
+    );
+    run(connection, sql).await
+}
+
+async fn fetch(connection: &mut MySqlConnection, sql: String) -> Result<Vec<MySqlRow>> {
+    Ok(sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?)
+}
+
+async fn run(connection: &mut MySqlConnection, sql: String) -> Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
     Ok(())
+}
+
+/// Values as literals. Text and bytes are hexadecimal, so nothing in them can end the literal.
+fn list(values: &[Value]) -> String {
+    let mut text = String::new();
+    for value in values {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        push(&mut text, value);
+    }
+    text
+}
+
+fn push(text: &mut String, value: &Value) {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let mut hexadecimal = |start: &str, bytes: &[u8]| {
+        text.push_str(start);
+        for byte in bytes {
+            let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('0');
+            text.push(digit(byte >> 4));
+            text.push(digit(byte & 15));
+        }
+        text.push('\'');
+    };
+    match value {
+        Value::Null => text.push_str("NULL"),
+        // Writing to a string cannot fail.
+        Value::Int(number) => drop(write!(text, "{number}")),
+        Value::Text(words) => hexadecimal("_utf8mb4 X'", words.as_bytes()),
+        Value::Bytes(bytes) => hexadecimal("X'", bytes),
+    }
 }
 
 const OPERATION_COLUMNS: &str = "seq, op_id, kind, content, memo, outcome, ref_seq, leg, amount, debt, \
@@ -426,23 +466,23 @@ async fn insert(
     update: &str,
     rows: Vec<Vec<Value>>,
 ) -> Result<()> {
-    let width = rows.first().map_or(1, Vec::len);
-    for portion in rows.chunks((MOST_PLACEHOLDERS / width).max(1)) {
-        let mut query = QueryBuilder::<Server>::new(format!("INSERT INTO {table} ({columns}) "));
-        query.push_values(portion, |mut places, row| {
-            for value in row {
-                match value {
-                    Value::Null => places.push("NULL"),
-                    Value::Int(number) => places.push(*number),
-                    Value::Text(text) => places.push_bind(text.as_ref().to_owned()),
-                    Value::Bytes(bytes) => places.push_bind(bytes.clone()),
-                };
-            }
-        });
-        if !update.is_empty() {
-            query.push(" ON DUPLICATE KEY UPDATE ").push(update);
+    let mut rows = rows.iter().peekable();
+    while rows.peek().is_some() {
+        let mut sql = format!("INSERT INTO {table} ({columns}) VALUES ");
+        let mut first = true;
+        while sql.len() < LONGEST_STATEMENT
+            && let Some(row) = rows.next()
+        {
+            sql.push_str(if first { "(" } else { ", (" });
+            sql.push_str(&list(row));
+            sql.push(')');
+            first = false;
         }
-        query.build().persistent(false).execute(&mut *connection).await?;
+        if !update.is_empty() {
+            sql.push_str(" ON DUPLICATE KEY UPDATE ");
+            sql.push_str(update);
+        }
+        run(connection, sql).await?;
     }
     Ok(())
 }
