@@ -22,7 +22,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
         ],
     ),
     ("testkit", &["kernel", "store"]),
-    ("bench", &["kernel", "ledger", "store"]),
+    ("bench", &["kernel", "ledger", "store", "web"]),
     ("xtask", &[]),
 ];
 

@@ -1,0 +1,107 @@
+//! Hold and settle pairs through the journal itself.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use kernel::{Amount, Secret, SystemClock, Timestamp};
+use ledger::{
+    AccountKey, AccountKind, Charge, Command, Config, HoldId, HoldLeg, Journal, JournalError, Leg,
+    MIGRATIONS, Operation, Receipt, verify,
+};
+use serde_json::{Value, json};
+use store::{Database, MySql, Statement};
+
+/// Pairs per second for each number of callers, on one hot account, on SQLite.
+pub(crate) async fn sqlite(folder: &Path, seconds: f64) -> anyhow::Result<Value> {
+    let mut all = serde_json::Map::new();
+    for callers in [1_usize, 64, 256] {
+        let url =
+            Secret::from(format!("sqlite:{}", folder.join(format!("j{callers}.db")).display()));
+        let database = Database::open(&url, folder).await?;
+        all.insert(callers.to_string(), json!(measure(&[database], callers, seconds).await?));
+    }
+    Ok(Value::Object(all))
+}
+
+/// Pairs per second of two instances on one hot account of one server, if there is a server.
+pub(crate) async fn mysql(server: &str, folder: &Path, seconds: f64) -> anyhow::Result<Value> {
+    let name = format!("ledgerline_test_bench_{}", std::process::id());
+    let admin = Database::MySql(MySql::connect(server).await?);
+    let create = format!("CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin");
+    admin.execute(Statement::new(create, vec![])).await?;
+    let url = Secret::from(format!("{server}/{name}"));
+    let databases = [Database::open(&url, folder).await?, Database::open(&url, folder).await?];
+    let measured = measure(&databases, 256, seconds).await;
+    admin.execute(Statement::new(format!("DROP DATABASE {name}"), vec![])).await?;
+    Ok(json!(measured?))
+}
+
+async fn measure(databases: &[Database], callers: usize, seconds: f64) -> anyhow::Result<f64> {
+    let first = databases.first().context("one database at least")?;
+    first.migrate(MIGRATIONS).await?;
+    let journals = databases
+        .iter()
+        .map(|database| Journal::start(database.clone(), Arc::new(SystemClock), &Config::default()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let leg = Leg {
+        from: account("platform", AccountKind::Grant)?,
+        to: account("customer", AccountKind::Wallet)?,
+        amount: Amount::from_nanos(1_000_000_000_000_000),
+    };
+    let journal = journals.first().context("one journal at least")?;
+    journal.submit(Operation::new("grant", Command::Transfer { legs: vec![leg] })).await?;
+    let begun = Instant::now();
+    let end = begun + Duration::from_secs_f64(seconds);
+    let tasks: Vec<_> = (0..callers)
+        .zip(journals.iter().cycle())
+        .map(|(caller, journal)| tokio::spawn(pairs(journal.clone(), caller, end)))
+        .collect();
+    let mut done = 0_u32;
+    for task in tasks {
+        done += task.await??;
+    }
+    let elapsed = begun.elapsed().as_secs_f64();
+    for journal in &journals {
+        journal.close().await;
+    }
+    let report = verify(first, &[]).await?;
+    anyhow::ensure!(report.ok, "the books do not fit: {:?}", report.findings);
+    Ok(f64::from(done) / elapsed)
+}
+
+fn account(owner: &str, kind: AccountKind) -> anyhow::Result<AccountKey> {
+    Ok(AccountKey::new(owner, kind, "CNY".parse()?))
+}
+
+async fn pairs(journal: Journal, caller: usize, end: Instant) -> anyhow::Result<u32> {
+    let wallet = account("customer", AccountKind::Wallet)?;
+    let revenue = account("platform", AccountKind::Revenue)?;
+    let mut done = 0;
+    while Instant::now() < end {
+        let hold = Command::Hold {
+            legs: vec![HoldLeg { account: wallet.clone(), amount: Amount::from_nanos(1_000) }],
+            lease_until: Timestamp::from_micros(i64::MAX),
+        };
+        let held = submit(&journal, Operation::new(format!("call:{caller}:{done}"), hold)).await?;
+        let charge = Charge { leg: 0, to: revenue.clone(), amount: Amount::from_nanos(600) };
+        let settle = Command::Settle {
+            hold: HoldId(held.seq),
+            charges: vec![charge],
+            max_debt: Amount::ZERO,
+        };
+        submit(&journal, Operation::new(format!("settle:{caller}:{done}"), settle)).await?;
+        done += 1;
+    }
+    Ok(done)
+}
+
+async fn submit(journal: &Journal, operation: Operation) -> anyhow::Result<Receipt> {
+    loop {
+        match journal.submit(operation.clone()).await {
+            Err(JournalError::Busy) => tokio::task::yield_now().await,
+            outcome => return Ok(outcome?),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Processes of a scenario: started, watched, and ended with it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+/// A process that ends with this value.
+pub(crate) struct Process {
+    child: Child,
+    /// Where it listens.
+    pub(crate) url: String,
+    /// From its start until it said so.
+    pub(crate) started_in: Duration,
+}
+
+impl Process {
+    /// Starts a command that prints a line with its address.
+    pub(crate) fn start(program: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+        let begun = Instant::now();
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("{} cannot be started", program.display()))?;
+        let output = child.stdout.take().context("the process has no output")?;
+        for line in BufReader::new(output).lines() {
+            let line = line?;
+            if let Some(at) = line.find("http://") {
+                let rest = line.get(at..).unwrap_or_default();
+                let url = rest.split_whitespace().next().unwrap_or_default().to_owned();
+                return Ok(Self { child, url, started_in: begun.elapsed() });
+            }
+        }
+        bail!("{} ended before it listened", program.display())
+    }
+
+    /// CPU time used so far, in microseconds.
+    pub(crate) fn cpu_micros(&self) -> anyhow::Result<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let fields: Vec<&str> =
+            stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks =
+            |at: usize| fields.get(at).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        // Fields 14 and 15 of proc(5), counted after the name; a tick is 10 ms on Linux.
+        Ok((ticks(11) + ticks(12)) * 10_000)
+    }
+
+    /// Resident memory in KiB: now, and at most so far.
+    pub(crate) fn memory_kib(&self) -> anyhow::Result<(u64, u64)> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let field = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name))?;
+            line.split_whitespace().nth(1)?.parse().ok()
+        };
+        Ok((field("VmRSS:").unwrap_or(0), field("VmHWM:").unwrap_or(0)))
+    }
+
+    /// Asks it to end, and waits.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        Command::new("kill").arg(self.child.id().to_string()).status()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
