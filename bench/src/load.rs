@@ -39,6 +39,9 @@ pub(crate) struct LoadArgs {
     /// Size of the prompt in bytes
     #[arg(long, default_value_t = 200)]
     pub(crate) prompt_bytes: usize,
+    /// Words of the answer; 24 when absent
+    #[arg(long)]
+    pub(crate) words: Option<usize>,
     /// A frame later than this after the one before counts as late, if the stream is paced
     #[arg(long)]
     pub(crate) late_ms: Option<u64>,
@@ -134,9 +137,11 @@ pub(crate) async fn run(args: LoadArgs) -> anyhow::Result<Figures> {
 }
 
 fn body(args: &LoadArgs) -> Bytes {
-    let prompt = "measure me ".repeat(args.prompt_bytes / 11 + 1);
+    let directive = args.words.map(|words| format!("[[words:{words}]] ")).unwrap_or_default();
+    let prompt = directive + &"measure me ".repeat(args.prompt_bytes / 11 + 1);
+    let longest = args.words.unwrap_or(64);
     let body = serde_json::json!({
-        "model": "bench", "stream": args.stream, "max_tokens": 64,
+        "model": "bench", "stream": args.stream, "max_tokens": longest,
         "messages": [{"role": "user", "content": prompt}],
     });
     Bytes::from(body.to_string())

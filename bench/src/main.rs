@@ -32,6 +32,10 @@ enum Command {
     Load(load::LoadArgs),
 }
 
+/// The same as in the binary that is measured, so that the bare proxy stays its floor.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match Cli::parse().command {

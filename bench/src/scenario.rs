@@ -66,7 +66,7 @@ const SCENARIOS: [Scenario; 7] = [
 const MANY_STREAMS: Scenario = Scenario {
     name: "streams_1000",
     simulate: &["--chunks", "200", "--interval-ms", "20"],
-    load: &["--clients", "1000", "--stream", "--late-ms", "70"],
+    load: &["--clients", "1000", "--stream", "--words", "200", "--late-ms", "70"],
 };
 
 struct Bench<'a> {

@@ -3,10 +3,9 @@
 import decimal
 import random
 import threading
-import time
 
 import httpx
-from conftest import Server, verify
+from conftest import Server, verify, wait_until
 
 CRASHES = 20
 CALLERS = 12
@@ -17,13 +16,12 @@ def test_twenty_kills_under_load(tmp_path):
     print(f"seed {seed}")
     rng = random.Random(seed)
     server = Server(tmp_path)
-    acknowledged, attempts = {}, 0
+    acknowledged = {}
     for _ in range(CRASHES):
         server.start()
         stop = threading.Event()
 
         def call():
-            nonlocal attempts
             with httpx.Client(timeout=10) as client:
                 while not stop.is_set():
                     stream = rng.random() < 0.3
@@ -35,7 +33,6 @@ def test_twenty_kills_under_load(tmp_path):
                         )
                     except httpx.HTTPError:
                         continue
-                    attempts += 1
                     assert answer.status_code == 200, answer.text
                     if not stream or answer.text.endswith("data: [DONE]\n\n"):
                         acknowledged[answer.headers["x-ledgerline-charge-id"]] = True
@@ -43,7 +40,8 @@ def test_twenty_kills_under_load(tmp_path):
         callers = [threading.Thread(target=call) for _ in range(CALLERS)]
         for caller in callers:
             caller.start()
-        time.sleep(rng.uniform(0.05, 0.35))
+        enough = len(acknowledged) + rng.randrange(5, 40)
+        wait_until(lambda: len(acknowledged) >= enough, "so many calls are acknowledged", 60)
         server.kill()
         stop.set()
         for caller in callers:
@@ -64,4 +62,4 @@ def test_twenty_kills_under_load(tmp_path):
     server.stop()
     report = verify(server.data)
     assert report["ok"] and report["open_holds"] == 0, report
-    assert len(acknowledged) > 200, f"only {len(acknowledged)} of {attempts} calls were acknowledged: too little load"
+    assert len(acknowledged) >= CRASHES * 5

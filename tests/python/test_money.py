@@ -56,7 +56,7 @@ def test_a_grant_is_made_once_for_its_key(server):
 
 
 def test_streams_cut_at_random_frames_are_charged_once_for_what_was_received(start):
-    simulator = start(Simulator, "--interval-ms", "3")
+    simulator = start(Simulator, "--interval-ms", "10")
     server = start(Server, upstream_config(simulator.url))
     seed = random.randrange(2**32)
     print(f"seed {seed}")
@@ -89,8 +89,11 @@ def test_streams_cut_at_random_frames_are_charged_once_for_what_was_received(sta
         if received[row["id"]]:
             assert row["status"] == "settled" and D(row["cost"]) > 0, row
             assert row["output_tokens"] + 1 >= received[row["id"]], row
-            assert row["output_tokens"] <= 2.5 * (received[row["id"]] + 12), row
-        assert row["client_gone"] in (True, False)
+    # What was on its way when the client left is charged too; what was not yet produced is not.
+    whole = 60 * 40
+    charged = sum(row["output_tokens"] for row in rows)
+    assert sum(received.values()) <= charged + 60 and charged < 0.9 * whole, (sum(received.values()), charged)
+    assert sum(row["client_gone"] for row in rows) >= 30
 
 
 def test_a_drained_provider_is_charged_exactly(start):

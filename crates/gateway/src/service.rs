@@ -12,7 +12,11 @@ use crate::Error;
 
 /// The service behind `/v1`. Cheap to clone; the state of its routes.
 #[derive(Clone, Debug)]
-pub struct Gateway {
+pub struct Gateway(Arc<Parts>);
+
+/// What the service is made of.
+#[derive(Debug)]
+pub struct Parts {
     pub(crate) identity: Identity,
     pub(crate) metering: Metering,
     pub(crate) models: Arc<Models>,
@@ -28,7 +32,7 @@ impl Gateway {
         models: Arc<Models>,
         database: Database,
     ) -> Self {
-        Self { identity, metering, models, database, calls: TaskTracker::new() }
+        Self(Arc::new(Parts { identity, metering, models, database, calls: TaskTracker::new() }))
     }
 
     /// The model of this public name, if it does what is asked.
@@ -53,6 +57,14 @@ impl Gateway {
     /// Deletes answers kept for repeated requests that are older than a day; returns how many.
     pub async fn purge_answers(&self) -> store::Result<u64> {
         crate::store::purge_answers(&self.database, self.metering.now()).await
+    }
+}
+
+impl std::ops::Deref for Gateway {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
     }
 }
 

@@ -18,11 +18,23 @@ const LONGEST_NAME: usize = 200;
 
 /// The service that knows who is who. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct Identity(Arc<Parts>);
+
+/// What the service is made of.
+#[derive(Debug)]
+pub struct Parts {
     pub(crate) database: Database,
-    pub(crate) secret: Arc<ServerSecret>,
+    pub(crate) secret: ServerSecret,
     pub(crate) clock: SharedClock,
     pub(crate) cache: KeyCache,
+}
+
+impl std::ops::Deref for Identity {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl Identity {
@@ -37,8 +49,8 @@ impl Identity {
         if stored != secret.check_value() {
             return Err(Error::OtherSecret);
         }
-        let identity =
-            Self { database, secret: Arc::new(secret), clock, cache: KeyCache::default() };
+        let cache = KeyCache::default();
+        let identity = Self(Arc::new(Parts { database, secret, clock, cache }));
         identity.ensure_platform().await?;
         Ok(identity)
     }

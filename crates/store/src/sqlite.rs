@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use parking_lot::{FairMutex, FairMutexGuard, Mutex};
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -14,9 +17,11 @@ use crate::{Error, Expect, Result, Row, Statement, Value};
 const OLDEST: i32 = 3_051_003;
 /// Enough for short reads beside one writer; each idle connection costs about 100 KiB.
 const READERS: usize = 4;
-/// Pages of 4 KiB in the write-ahead log before it is copied into the database file: larger than
-/// the default so that a busy journal pays for it seldom.
-const CHECKPOINT_PAGES: i64 = 4_000;
+/// The write-ahead log is copied into the database file beside the writer, every so many commits.
+const CHECKPOINT_COMMITS: u64 = 64;
+/// Pages of 4 KiB in the log at which the writer itself finishes the copy, so that the log can start
+/// again from its beginning; little is left to copy by then.
+const CHECKPOINT_PAGES: i64 = 16_000;
 const STATEMENT_CACHE: usize = 256;
 
 /// A SQLite database file, owned by this process. Cheap to clone.
@@ -32,6 +37,50 @@ struct Shared {
     writer: FairMutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     reader_slots: Semaphore,
+    commits: AtomicU64,
+    checkpointer: Checkpointer,
+}
+
+/// A thread that copies the write-ahead log beside the writer, when told to; it ends, and is joined,
+/// with its owner.
+#[derive(Debug)]
+struct Checkpointer {
+    wake: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Checkpointer {
+    fn start(path: &Path) -> Result<Self> {
+        let connection = connect(path)?;
+        let (wake, woken) = sync_channel(1);
+        let work = move || {
+            while woken.recv().is_ok() {
+                let copied = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+                if let Err(error) = copied {
+                    tracing::warn!(%error, "the write-ahead log cannot be copied");
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(work);
+        let thread = thread.map_err(|source| Error::File { path: path.to_owned(), source })?;
+        Ok(Self { wake: Some(wake), thread: Some(thread) })
+    }
+
+    fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            // A full channel means that it is about to work anyway.
+            wake.try_send(()).unwrap_or_default();
+        }
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.wake = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
 }
 
 impl Sqlite {
@@ -51,6 +100,8 @@ impl Sqlite {
                 writer: FairMutex::new(writer),
                 readers: Mutex::new(readers),
                 reader_slots: Semaphore::new(READERS),
+                commits: AtomicU64::new(0),
+                checkpointer: Checkpointer::start(path)?,
             }),
         })
     }
@@ -63,6 +114,10 @@ impl Sqlite {
     /// The writing connection. Blocks the thread while another has it: never hold it across an
     /// await.
     pub fn writer(&self) -> FairMutexGuard<'_, Connection> {
+        let commits = self.shared.commits.fetch_add(1, Ordering::Relaxed);
+        if commits % CHECKPOINT_COMMITS == CHECKPOINT_COMMITS - 1 {
+            self.shared.checkpointer.wake();
+        }
         self.shared.writer.lock()
     }
 
@@ -105,8 +160,8 @@ impl Sqlite {
     }
 
     pub(crate) async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<u64>> {
-        let shared = Arc::clone(&self.shared);
-        tokio::task::spawn_blocking(move || run_all(&mut shared.writer.lock(), &statements))
+        let sqlite = self.clone();
+        tokio::task::spawn_blocking(move || run_all(&mut sqlite.writer(), &statements))
             .await
             .map_err(|_panicked| Error::TaskLost)?
     }

@@ -51,16 +51,20 @@ impl Dialect {
 
 /// Makes a surface speak its dialect: its own errors, and those of unknown paths and methods.
 pub fn speak<S: Clone + Send + Sync + 'static>(router: Router<S>, dialect: Dialect) -> Router<S> {
-    router
+    let router = router
         .fallback(|| async { unknown_route() })
-        .method_not_allowed_fallback(|| async { method_not_allowed() })
-        .layer(from_fn(move |request: Request, next: Next| async move {
-            let mut response = next.run(request).await;
-            match response.extensions_mut().remove::<Error>() {
-                Some(error) => translate(dialect, &response, error),
-                None => response,
-            }
-        }))
+        .method_not_allowed_fallback(|| async { method_not_allowed() });
+    if dialect == Dialect::Problem {
+        // Errors are written so from the start.
+        return router;
+    }
+    router.layer(from_fn(move |request: Request, next: Next| async move {
+        let mut response = next.run(request).await;
+        match response.extensions_mut().remove::<Error>() {
+            Some(error) => translate(dialect, &response, error),
+            None => response,
+        }
+    }))
 }
 
 /// The same refusal in another shape; headers that others have set stay.
