@@ -79,7 +79,7 @@ struct Bench<'a> {
 
 pub(crate) fn run(runtime: &Runtime, args: &AllArgs) -> anyhow::Result<()> {
     ensure!(args.ledgerline.exists(), "{} is missing: build it first", args.ledgerline.display());
-    let seconds = if args.quick { 1.0 } else { 6.0 };
+    let seconds = if args.quick { 1.0 } else { 5.0 };
     // On the disk that holds the results, not in memory.
     std::fs::create_dir_all(&args.results)?;
     let folder = tempfile::tempdir_in(&args.results)?;
