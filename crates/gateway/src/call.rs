@@ -7,8 +7,8 @@ use identity::Caller;
 use kernel::ChargeId;
 use metering::{Admission, Bill, Call, Charged, Surface, Usage, UsageSource};
 use models::{
-    Answer, CallError, Endpoint, Model, OnDisconnect, Route, UpstreamCall, answer_usage,
-    estimate_input,
+    Answer, AnswerUsage, CallError, Endpoint, Model, OnDisconnect, Route, UpstreamCall,
+    answer_usage, estimate_input,
 };
 use pricing::Tokens;
 use tokio::sync::oneshot;
@@ -137,10 +137,10 @@ impl Gateway {
         body: Bytes,
     ) -> Result<Answered, Error> {
         let usage = match answer_usage(&body) {
-            Ok(Ok(usage)) => reported(usage),
-            Ok(Err(output)) => estimated(prepared, output),
-            Err(_no_json) => {
-                let error = CallError::Broken("the answer is not JSON".to_owned());
+            AnswerUsage::Reported(usage) => reported(usage),
+            AnswerUsage::Estimated(output) => estimated(prepared, output),
+            AnswerUsage::Failed => {
+                let error = CallError::Broken("a success that is an error, or not JSON".to_owned());
                 return Err(self.fail(admission, route, error).await);
             }
         };

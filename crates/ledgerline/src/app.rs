@@ -1,6 +1,7 @@
 //! The wiring: which crate gets what, in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -95,9 +96,12 @@ impl App {
 }
 
 impl Engines {
-    /// Ends what has begun: calls, then the journal, then the database.
-    pub(crate) async fn close(self) {
-        self.gateway.drain().await;
+    /// Ends what has begun: calls, as far as they end in this time, then the journal, then the
+    /// database. A call that cannot be recorded is not waited for: its hold runs out.
+    pub(crate) async fn close(self, patience: Duration) {
+        if tokio::time::timeout(patience, self.gateway.drain()).await.is_err() {
+            tracing::error!("some calls could not be ended in the books: their holds will run out");
+        }
         self.journal.close().await;
         self.database.close().await;
         drop(self.folder);

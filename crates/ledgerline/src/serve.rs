@@ -64,7 +64,7 @@ async fn serve(app: App, listener: TcpListener, config: &Config) -> anyhow::Resu
     sweeping.abort();
     purging.abort();
     tracing::info!("stopping: calls are finished and the books closed");
-    engines.close().await;
+    engines.close(Duration::from_secs(config.server.drain_seconds)).await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -28,4 +28,4 @@ pub use provider::{Answer, Endpoint, Provider, UpstreamCall};
 pub use request::{ChatRequest, EmbeddingsRequest};
 pub use routing::{Model, Models, Route};
 pub use stream::{ChatStream, Piece, Tally};
-pub use usage::{Usage, answer_usage, estimate_input};
+pub use usage::{AnswerUsage, Usage, answer_usage, estimate_input};

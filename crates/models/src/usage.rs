@@ -121,29 +121,41 @@ fn bounded(raw: &str) -> String {
     raw.get(..end).unwrap_or_default().to_owned()
 }
 
+/// What a complete answer says of its usage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnswerUsage {
+    /// The upstream counted.
+    Reported(Usage),
+    /// It did not: the estimated tokens of the contents.
+    Estimated(u64),
+    /// It is an error, or no answer at all, whatever its status: nothing to be charged.
+    Failed,
+}
+
 #[derive(Deserialize)]
 struct AnswerWire<'a> {
     #[serde(default, borrow)]
     usage: Option<&'a RawValue>,
+    #[serde(default)]
+    error: Option<serde::de::IgnoredAny>,
 }
 
-/// The usage in a complete answer: as reported, or `None` and the estimated tokens of its contents
-/// when the upstream reported nothing. An answer that is no JSON object is an error.
-pub fn answer_usage(body: &[u8]) -> Result<Result<Usage, u64>, serde_json::Error> {
-    let wire: AnswerWire<'_> = serde_json::from_slice(body)?;
-    if let Some(raw) = wire.usage {
-        let usage = Usage::parse(raw.get());
-        if usage.is_usable() {
-            return Ok(Ok(usage));
-        }
+/// The usage in a complete answer.
+pub fn answer_usage(body: &[u8]) -> AnswerUsage {
+    let wire = match serde_json::from_slice::<AnswerWire<'_>>(body) {
+        Ok(AnswerWire { usage, error: None }) => usage,
+        Ok(AnswerWire { error: Some(_), .. }) | Err(_) => return AnswerUsage::Failed,
+    };
+    if let Some(usage) = wire.map(|raw| Usage::parse(raw.get())).filter(Usage::is_usable) {
+        return AnswerUsage::Reported(usage);
     }
-    let answer: Value = serde_json::from_slice(body)?;
+    let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let mut estimate = TokenEstimate::default();
     let choices = answer.get("choices").and_then(Value::as_array).into_iter().flatten();
     choices
         .filter_map(|choice| choice.get("message"))
         .for_each(|message| add_texts(message, &mut estimate));
-    Ok(Err(estimate.tokens()))
+    AnswerUsage::Estimated(estimate.tokens())
 }
 
 /// The estimated tokens of a request's texts, at least one: for calls whose upstream does not tell.
@@ -239,9 +251,11 @@ mod tests {
     #[test]
     fn an_answer_without_usage_is_estimated_from_its_contents() {
         let body = br#"{"choices":[{"message":{"role":"assistant","content":"one two three"}}]}"#;
-        assert_eq!(answer_usage(body).unwrap(), Err(3));
-        assert!(answer_usage(b"<html>").is_err());
+        assert_eq!(answer_usage(body), AnswerUsage::Estimated(3));
+        assert_eq!(answer_usage(b"<html>"), AnswerUsage::Failed);
+        assert_eq!(answer_usage(br#"{"error":{"message":"busy"}}"#), AnswerUsage::Failed);
         let reported = br#"{"usage":{"prompt_tokens":3,"completion_tokens":4},"choices":[]}"#;
-        assert_eq!(answer_usage(reported).unwrap().unwrap().tokens, tokens(3, 0, 4, 0));
+        let AnswerUsage::Reported(usage) = answer_usage(reported) else { panic!("reported") };
+        assert_eq!(usage.tokens, tokens(3, 0, 4, 0));
     }
 }

@@ -53,6 +53,9 @@ pub enum Error {
     /// The database was written by a later version.
     #[error("migration {0} is unknown to this binary: the database was written by a later version")]
     MigrationUnknown(String),
+    /// Another instance is migrating, and does not end.
+    #[error("another instance has been migrating the schema for a minute: wait until it has ended")]
+    MigrationLocked,
     /// A task that held the connection died.
     #[error("a database task ended early")]
     TaskLost,

@@ -31,8 +31,12 @@ impl Database {
             Self::MySql(mysql) => {
                 // The lock belongs to its connection and goes with it.
                 let mut guard = mysql.pool().acquire().await?;
-                let lock = "SELECT GET_LOCK(CONCAT('ledgerline:', DATABASE()), ?)";
-                sqlx::query(lock).bind(LOCK_WAIT).execute(&mut *guard).await?;
+                let lock = "SELECT COALESCE(GET_LOCK(CONCAT('ledgerline:', DATABASE()), ?), 0)";
+                let got: i64 =
+                    sqlx::query_scalar(lock).bind(LOCK_WAIT).fetch_one(&mut *guard).await?;
+                if got != 1 {
+                    return Err(Error::MigrationLocked);
+                }
                 let outcome = self.apply(migrations).await;
                 sqlx::query("SELECT RELEASE_LOCK(CONCAT('ledgerline:', DATABASE()))")
                     .execute(&mut *guard)

@@ -1,0 +1,49 @@
+"""Every command and snippet in README and docs is run."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parents[2]
+BIN = pathlib.Path(os.environ.get("LEDGERLINE_BIN", "target/release/ledgerline")).resolve()
+
+
+def blocks(name, language):
+    text = (ROOT / name).read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, re.S)
+
+
+def test_the_readmes_name_the_same_two_commands():
+    for name in ("README.md", "README.zh-CN.md"):
+        assert [block.strip() for block in blocks(name, "sh")] == ["make run", "make test"], name
+    makefile = (ROOT / "Makefile").read_text()
+    assert "serve --dev" in makefile and "scripts/test" in makefile
+
+
+def test_the_guide_for_operators_works_as_written(server, tmp_path):
+    environment = {
+        **os.environ, "PATH": f"{BIN.parent}:{os.environ['PATH']}", "URL": server.url,
+        "ADMIN": server.dev["admin"]["api_key"],
+    }
+    shell = blocks("docs/operate.md", "sh")
+    commands = [block for block in shell if "curl" in block or "config check" in block]
+    assert len(shell) == 3 and len(commands) == 2
+    assert "ledgerline serve --config config/ledgerline.yaml" in shell[0]
+    for block in commands:
+        done = subprocess.run(["bash", "-euc", block], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+    assert '"available":"100"' in done.stdout and '"api_key":"llk_' in done.stdout, done.stdout
+    (snippet,) = blocks("docs/operate.md", "python")
+    snippet = f"URL, KEY = {server.url!r}, {server.key!r}\n{snippet}"
+    done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and len(done.stdout.split()) == 24, done.stderr
+    for number, yaml in enumerate(blocks("docs/operate.md", "yaml")):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(yaml)
+        values = {"DEEPSEEK_API_KEY": "k", "DB_PASSWORD": "p", "SERVER_SECRET": "s" * 40}
+        done = subprocess.run(
+            [BIN, "config", "check", "--config", str(file)], env={**os.environ, **values}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
