@@ -2,12 +2,14 @@
 
 mod environment;
 mod keys;
+mod located;
+mod places;
 mod sources;
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use kernel::Secret;
+use kernel::{Amount, Secret};
 use models::{ModelConfig, PriceConfig, ProviderConfig, ProviderKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -86,16 +88,13 @@ impl Default for Log {
 }
 
 impl Config {
-    /// Reads the configuration from its sources.
+    /// Reads the configuration from its sources: the environment goes before the file.
     pub(crate) fn load(sources: &Sources) -> anyhow::Result<Self> {
         let schema = Self::schema()?;
-        let mut tree = sources.file_tree(&schema)?;
-        keys::check(&tree, &schema)?;
-        environment::apply(&mut tree, &schema, &sources.environment)?;
-        serde_path_to_error::deserialize(tree).map_err(|error| {
-            let path = error.path().to_string();
-            anyhow::anyhow!("{path}: {}", error.into_inner())
-        })
+        let mut settings = sources.file(&schema)?;
+        environment::apply(&mut settings, &schema, &sources.environment)?;
+        keys::check(&settings, &schema)?;
+        settings.typed()
     }
 
     /// The configuration in force as YAML, secrets masked.
@@ -105,20 +104,23 @@ impl Config {
 
     /// A tree in which every key there is appears, with its default; lists hold one example.
     fn schema() -> anyhow::Result<Value> {
+        let some = Some(Amount::ZERO);
         let price = PriceConfig {
             currency: "CNY".parse()?,
-            input_per_million: kernel::Amount::ZERO,
-            cached_input_per_million: None,
-            cache_write_per_million: None,
-            output_per_million: kernel::Amount::ZERO,
-            reasoning_per_million: None,
-            per_call: None,
+            input_per_million: Amount::ZERO,
+            cached_input_per_million: some,
+            cache_write_per_million: some,
+            output_per_million: Amount::ZERO,
+            reasoning_per_million: some,
+            per_call: some,
         };
-        let full = Self {
-            providers: vec![ProviderConfig::new("example", ProviderKind::Sim, "")],
-            models: vec![ModelConfig::new("example", "example", Some(price))],
-            ..Self::default()
-        };
+        let mut provider = ProviderConfig::new("example", ProviderKind::Sim, "");
+        provider.headers.insert(keys::ANY.to_owned(), Secret::default());
+        let mut model = ModelConfig::new("example", "example", Some(price));
+        for route in &mut model.routes {
+            route.model = Some(String::new());
+        }
+        let full = Self { providers: vec![provider], models: vec![model], ..Self::default() };
         Ok(serde_json::to_value(full)?)
     }
 
@@ -135,6 +137,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn load(yaml: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
@@ -159,55 +163,85 @@ mod tests {
         let shown: Value = serde_saphyr::from_str(&uncommented).unwrap();
         let missing = keys::missing(&Config::schema().unwrap(), &shown);
         assert_eq!(missing, Vec::<String>::new());
-        load(&uncommented, &[]).unwrap();
+        let given = load(&uncommented, &[]).unwrap();
+        let (provider, model) = (&given.providers[0], &given.models[0]);
+        let by_default =
+            ProviderConfig::new(&provider.name, ProviderKind::OpenAi, &provider.base_url);
+        assert_eq!(json!(provider), json!(by_default));
+        let mut by_default = ModelConfig::new(&model.name, &provider.name, model.price);
+        by_default.routes[0].model.clone_from(&model.routes[0].model);
+        assert_eq!(json!(model), json!(by_default));
     }
 
     #[test]
-    fn unknown_keys_are_refused_with_the_nearest() {
-        let error = load("server:\n  lisen: 127.0.0.1:1\n", &[]).unwrap_err();
-        assert!(error.contains("server.lisen") && error.contains("server.listen"), "{error}");
-        let error = load("modles: []\n", &[]).unwrap_err();
-        assert!(error.contains("models"), "{error}");
-        let error = load("models:\n- name: m\n  rotes: []\n", &[]).unwrap_err();
-        assert!(error.contains("models[0].rotes") && error.contains("routes"), "{error}");
-    }
-
-    #[test]
-    fn variables_fill_in_and_override() {
-        let yaml =
-            "server:\n  listen: ${ADDRESS:127.0.0.1:7000}\ndatabase:\n  url: mysql://u:${PW}@h/d\n";
-        let config =
-            load(yaml, &[("PW", "12"), ("LEDGERLINE_SERVER_MAX_BODY_BYTES", "99")]).unwrap();
-        assert_eq!(config.server.listen.port(), 7000);
+    fn a_file_a_variable_and_an_alias_work_together() {
+        let yaml = "server:\n  listen: ${ADDRESS:127.0.0.1:7000}\ndatabase:\n  url: mysql://u:${PW}@h/d\nredis:\n";
+        let environment =
+            [("PW", "12"), ("LEDGERLINE_SERVER_MAX_BODY_BYTES", "99"), ("PORT", "81")];
+        let config = load(yaml, &environment).unwrap();
+        assert_eq!(config.server.listen.to_string(), "127.0.0.1:81");
         assert_eq!(config.database.url.expose(), "mysql://u:12@h/d");
         assert_eq!(config.server.max_body_bytes, 99);
         let missing = load(yaml, &[]).unwrap_err();
-        assert!(missing.contains("PW") && missing.contains("database.url"), "{missing}");
+        assert!(missing.contains("PW") && missing.contains("database.url (line 4)"), "{missing}");
     }
 
     #[test]
-    fn aliases_of_the_original_systems_are_understood() {
-        let environment = [
-            ("SAGEAPI_LOG_LEVEL", "debug"),
-            ("HOST", "0.0.0.0"),
-            ("PORT", "81"),
-            ("CORS_ORIGINS", "[\"*\"]"),
+    fn prices_and_header_values_may_look_like_numbers() {
+        let yaml = "models:\n- {name: m, routes: [{provider: p}], price: {currency: CNY, \
+            input_per_million: 2, per_call: \"${FEE}\"}}\n\
+            providers:\n- {name: p, kind: openai, headers: {x-token: \"${TOKEN}\"}}\n";
+        let config = load(yaml, &[("FEE", "0.10"), ("TOKEN", "0778")]).unwrap();
+        let price = config.models[0].price.unwrap();
+        assert_eq!(price.input_per_million.to_string(), "2");
+        assert_eq!(price.per_call.unwrap().to_string(), "0.1");
+        assert_eq!(config.providers[0].headers["x-token"].expose(), "0778");
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_line_or_variable() {
+        let told = |yaml: &str| load(yaml, &[]).unwrap_err();
+        assert_eq!(
+            told("server:\n  lisen: 127.0.0.1:1\n"),
+            "unknown key server.lisen (line 2): did you mean server.listen?"
+        );
+        assert_eq!(told("modles: []\n"), "unknown key modles (line 1): did you mean models?");
+        assert_eq!(
+            told("models:\n- name: m\n  rotes: []\n"),
+            "unknown key models[0].rotes (line 3): did you mean models[0].routes?"
+        );
+        assert!(told("server:\n  max_connections: many\n").starts_with(
+            "server.max_connections (line 2): expected a whole number, zero or more, not text"
+        ));
+        let listed = load("", &[("LEDGERLINE_PROVIDERS", "[{name: p, kind: sim, apikey: x}]")]);
+        let expected = "unknown key providers[0].apikey (from LEDGERLINE_PROVIDERS): did you mean providers[0].api_key?";
+        assert_eq!(listed.unwrap_err(), expected);
+    }
+
+    #[test]
+    fn secrets_are_neither_in_errors_nor_in_what_is_printed() {
+        let files = [
+            "security:\n  secret: 778899778899778899\n",
+            "security:\n  secret: [hunter2]\n",
+            "security: hunter2\n",
+            "security:\n  secret: \"hunter2\n",
+            "database:\n  url: hunter2\n  url: hunter2\n",
+            "providers:\n- {name: p, kind: openai, headers: {x: 778899}}\n",
         ];
-        let config = load("", &environment).unwrap();
-        assert_eq!(config.log.level, "debug");
-        assert_eq!(config.server.listen.to_string(), "0.0.0.0:81");
-        assert_eq!(config.server.cors_origins, ["*"]);
-        let error = load("", &[("LEDGERLINE_SERVER_LISEN", "x")]).unwrap_err();
-        assert!(error.contains("LEDGERLINE_SERVER_LISTEN"), "{error}");
-    }
-
-    #[test]
-    fn wrong_types_name_their_place_and_secrets_stay_hidden() {
-        let error = load("server:\n  max_connections: many\n", &[]).unwrap_err();
-        assert!(error.contains("server.max_connections"), "{error}");
-        let config =
-            load("security:\n  secret: hunter2hunter2hunter2hunter2hunter2\n", &[]).unwrap();
-        let shown = config.effective().unwrap();
-        assert!(!shown.contains("hunter2") && shown.contains("***"), "{shown}");
+        for file in files {
+            let error = load(file, &[]).unwrap_err();
+            assert!(!error.contains("hunter2") && !error.contains("778899"), "{error}");
+        }
+        let cut = load("", &[("LEDGERLINE_PROVIDERS", "[{name: p, api_key: hunter2")]).unwrap_err();
+        assert!(cut.contains("LEDGERLINE_PROVIDERS") && !cut.contains("hunter2"), "{cut}");
+        let given = "security: {secret: hunter2}\ndatabase: {url: 'mysql://hunter2@h/d', replica_url: hunter2}\n\
+            redis: {url: hunter2}\n\
+            providers: [{name: p, kind: openai, api_key: hunter2, headers: {x: hunter2}}]\n";
+        let shown = load(given, &[]).unwrap().effective().unwrap();
+        assert_eq!(
+            (shown.matches("hunter2").count(), shown.matches("***").count()),
+            (0, 6),
+            "{shown}"
+        );
     }
 }

@@ -1,42 +1,63 @@
-//! Which keys there are.
+//! Which keys there are. A schema is a tree in which every key appears; a list holds one example of
+//! its elements, and [`ANY`] stands for keys that the operator names.
 
 use anyhow::bail;
 use serde_json::Value;
 
-/// Refuses keys that the schema does not have, with the nearest that it has.
-pub(super) fn check(tree: &Value, schema: &Value) -> anyhow::Result<()> {
-    let mut unknown = Vec::new();
-    walk(tree, schema, "", &mut unknown);
-    let Some((path, siblings)) = unknown.into_iter().next() else { return Ok(()) };
-    let parent = path.rsplit_once('.').map_or(String::new(), |(parent, _)| format!("{parent}."));
-    let name = path.rsplit('.').next().unwrap_or_default();
-    match nearest(name, siblings.iter().map(String::as_str)) {
-        Some(near) => bail!("unknown key {path}: did you mean {parent}{near}?"),
-        None => bail!("unknown key {path}: there are {}", siblings.join(", ")),
+use super::located::member;
+use super::places::{Settings, kind};
+
+/// Stands in a schema for every key of a section that takes any.
+pub(super) const ANY: &str = "*";
+
+/// Refuses keys that the schema does not have, with the nearest that it has, and values where the
+/// schema has a section.
+pub(super) fn check(settings: &Settings, schema: &Value) -> anyhow::Result<()> {
+    walk(&settings.tree, schema, "", settings)
+}
+
+fn walk(tree: &Value, schema: &Value, path: &str, settings: &Settings) -> anyhow::Result<()> {
+    match (tree, schema) {
+        (Value::Object(members), Value::Object(_)) => {
+            for (name, value) in members {
+                let path = member(path, name);
+                match under(schema, name) {
+                    Some(schema) => walk(value, schema, &path, settings)?,
+                    None => return refuse(name, &path, schema, settings),
+                }
+            }
+            Ok(())
+        }
+        (other, Value::Object(_)) => {
+            let place =
+                if path.is_empty() { "the configuration".to_owned() } else { settings.place(path) };
+            bail!("{place}: expected keys and values, not {}", kind(other))
+        }
+        (Value::Array(items), Value::Array(known)) => {
+            let Some(schema) = known.first() else { return Ok(()) };
+            for (at, item) in items.iter().enumerate() {
+                walk(item, schema, &format!("{path}[{at}]"), settings)?;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 
-fn walk(tree: &Value, schema: &Value, path: &str, unknown: &mut Vec<(String, Vec<String>)>) {
-    match (tree, schema) {
-        // An empty object in the schema takes any keys.
-        (Value::Object(members), Value::Object(known)) if !known.is_empty() => {
-            for (name, member) in members {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                match known.get(name) {
-                    Some(schema) => walk(member, schema, &path, unknown),
-                    None => unknown.push((path, known.keys().cloned().collect())),
-                }
-            }
-        }
-        (Value::Array(items), Value::Array(known)) => {
-            if let Some(schema) = known.first() {
-                for (at, item) in items.iter().enumerate() {
-                    walk(item, schema, &format!("{path}[{at}]"), unknown);
-                }
-            }
-        }
-        _ => {}
+fn refuse(name: &str, path: &str, schema: &Value, settings: &Settings) -> anyhow::Result<()> {
+    let siblings: Vec<&str> =
+        schema.as_object().into_iter().flat_map(|known| known.keys().map(String::as_str)).collect();
+    let place = settings.place(path);
+    let parent = path.strip_suffix(name).unwrap_or_default();
+    match nearest(name, siblings.iter().copied()) {
+        Some(near) => bail!("unknown key {place}: did you mean {parent}{near}?"),
+        None => bail!("unknown key {place}: there are {}", siblings.join(", ")),
     }
+}
+
+/// The schema of a member of a section.
+pub(super) fn under<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
+    schema.get(name).or_else(|| schema.get(ANY))
 }
 
 /// The candidate that is most like a name, if any is much like it.
@@ -50,22 +71,21 @@ pub(super) fn nearest<'a>(
     (distance <= name.len().div_ceil(2)).then_some(candidate)
 }
 
-/// All settings that are not lists of sections, as `section.key` and default.
-pub(super) fn leaves(schema: &Value) -> Vec<(String, Value)> {
+/// All settings that one environment variable can set, as `section.key` and example.
+pub(super) fn leaves(schema: &Value) -> Vec<(String, &Value)> {
     let mut all = Vec::new();
     collect(schema, "", &mut all);
     all
 }
 
-fn collect(schema: &Value, path: &str, all: &mut Vec<(String, Value)>) {
+fn collect<'a>(schema: &'a Value, path: &str, all: &mut Vec<(String, &'a Value)>) {
     match schema {
-        Value::Object(members) if !members.is_empty() => {
-            for (name, member) in members {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                collect(member, &path, all);
+        Value::Object(members) => {
+            for (name, value) in members {
+                collect(value, &member(path, name), all);
             }
         }
-        leaf => all.push((path.to_owned(), leaf.clone())),
+        leaf => all.push((path.to_owned(), leaf)),
     }
 }
 
@@ -81,10 +101,10 @@ pub(super) fn missing(schema: &Value, tree: &Value) -> Vec<String> {
 fn compare(schema: &Value, tree: &Value, path: &str, all: &mut Vec<String>) {
     match schema {
         Value::Object(members) => {
-            for (name, member) in members {
+            for (name, value) in members.iter().filter(|(name, _)| *name != ANY) {
                 match tree.get(name) {
-                    Some(shown) => compare(member, shown, &format!("{path}.{name}"), all),
-                    None => all.push(format!("{path}.{name}")),
+                    Some(shown) => compare(value, shown, &member(path, name), all),
+                    None => all.push(member(path, name)),
                 }
             }
         }
@@ -94,5 +114,49 @@ fn compare(schema: &Value, tree: &Value, path: &str, all: &mut Vec<String>) {
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told(tree: Value) -> String {
+        let schema =
+            json!({"server": {"listen": "", "max": 1}, "list": [{"name": "", "free": {"*": ""}}]});
+        let settings = Settings { tree, ..Settings::default() };
+        check(&settings, &schema).map_or_else(|error| error.to_string(), |()| "fine".to_owned())
+    }
+
+    #[test]
+    fn unknown_keys_are_told_with_the_nearest_or_with_what_there_is() {
+        assert_eq!(told(json!({"list": [{"free": {"x-any": "y"}}], "server": {}})), "fine");
+        assert_eq!(
+            told(json!({"server": {"lisen": ""}})),
+            "unknown key server.lisen: did you mean server.listen?"
+        );
+        assert_eq!(
+            told(json!({"list": [{}, {"nam": ""}]})),
+            "unknown key list[1].nam: did you mean list[1].name?"
+        );
+        assert_eq!(told(json!({"zzz": 1})), "unknown key zzz: there are list, server");
+        assert_eq!(
+            told(json!({"server": {"a.b": 1}})),
+            "unknown key server.a.b: there are listen, max"
+        );
+        assert_eq!(told(json!({"server": "x"})), "server: expected keys and values, not text");
+        assert_eq!(told(json!(["x"])), "the configuration: expected keys and values, not a list");
+    }
+
+    #[test]
+    fn keys_that_are_not_shown_are_listed() {
+        let schema = json!({"a": {"b": 1, "c": [{"d": 1}]}});
+        assert_eq!(
+            missing(&schema, &json!({"a": {"b": 1, "c": [{"d": 2}]}})),
+            Vec::<String>::new()
+        );
+        assert_eq!(missing(&schema, &json!({"a": {"c": []}})), ["a.b", "a.c[0].d"]);
     }
 }

@@ -6,11 +6,15 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use serde_json::{Map, Value};
 
+use super::keys;
+use super::located::{self, member};
+use super::places::Settings;
+
 /// The file's text and the environment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
     text: String,
-    pub(crate) environment: BTreeMap<String, String>,
+    pub(super) environment: BTreeMap<String, String>,
 }
 
 impl Sources {
@@ -28,45 +32,46 @@ impl Sources {
     }
 
     #[cfg(test)]
-    pub(crate) fn from_text(text: &str, environment: &[(&str, &str)]) -> Self {
+    pub(super) fn from_text(text: &str, environment: &[(&str, &str)]) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         Self { text: text.to_owned(), environment: environment.iter().map(owned).collect() }
     }
 
-    /// The file as a tree, with variables filled in.
-    pub(crate) fn file_tree(&self, schema: &Value) -> anyhow::Result<Value> {
-        if self.text.trim().is_empty() {
-            return Ok(Value::Object(Map::new()));
-        }
-        let mut tree: Value =
-            serde_saphyr::from_str(&self.text).context("the configuration is not YAML")?;
+    /// What the file says, with variables filled in.
+    pub(super) fn file(&self, schema: &Value) -> anyhow::Result<Settings> {
+        let (mut tree, lines) = located::read(&self.text)?;
         if tree.is_null() {
             tree = Value::Object(Map::new());
         }
-        self.fill_in(&mut tree, schema, "")?;
-        Ok(tree)
+        let mut settings = Settings { tree: Value::Null, lines, ..Settings::default() };
+        self.fill_in(&mut tree, schema, "", &settings)?;
+        drop_unset(&mut tree);
+        settings.tree = tree;
+        Ok(settings)
     }
 
-    fn fill_in(&self, tree: &mut Value, schema: &Value, path: &str) -> anyhow::Result<()> {
+    fn fill_in(
+        &self,
+        tree: &mut Value,
+        schema: &Value,
+        path: &str,
+        settings: &Settings,
+    ) -> anyhow::Result<()> {
         match tree {
             Value::Object(members) => {
-                for (name, member) in members.iter_mut() {
-                    let path =
-                        if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                    self.fill_in(member, schema.get(name).unwrap_or(&Value::Null), &path)?;
+                for (name, value) in members.iter_mut() {
+                    let schema = keys::under(schema, name).unwrap_or(&Value::Null);
+                    self.fill_in(value, schema, &member(path, name), settings)?;
                 }
             }
             Value::Array(items) => {
+                let schema = schema.get(0).unwrap_or(&Value::Null);
                 for (at, item) in items.iter_mut().enumerate() {
-                    self.fill_in(
-                        item,
-                        schema.get(0).unwrap_or(&Value::Null),
-                        &format!("{path}[{at}]"),
-                    )?;
+                    self.fill_in(item, schema, &format!("{path}[{at}]"), settings)?;
                 }
             }
             Value::String(text) if text.contains("${") => {
-                let filled = self.substitute(text, path)?;
+                let filled = self.substitute(text).with_context(|| settings.place(path))?;
                 *tree = if schema.is_string() { Value::String(filled) } else { scalar(&filled) };
             }
             _ => {}
@@ -75,7 +80,7 @@ impl Sources {
     }
 
     /// `${NAME}` and `${NAME:default}`; `$${` stands for `${`.
-    fn substitute(&self, text: &str, path: &str) -> anyhow::Result<String> {
+    fn substitute(&self, text: &str) -> anyhow::Result<String> {
         let mut filled = String::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once("${") {
@@ -86,28 +91,91 @@ impl Sources {
                 continue;
             }
             filled.push_str(before);
-            let Some((name, end)) = after.split_once('}') else {
-                bail!("{path}: ${{ is not closed by }}")
+            let Some((inside, end)) = after.split_once('}') else {
+                bail!("${{ is not closed by }}: write $${{ for the characters themselves")
             };
+            filled.push_str(self.variable(inside)?);
             rest = end;
-            let (name, default) = match name.split_once(':') {
-                Some((name, default)) => (name, Some(default)),
-                None => (name, None),
-            };
-            match (self.environment.get(name), default) {
-                (Some(value), _) => filled.push_str(value),
-                (None, Some(default)) => filled.push_str(default),
-                (None, None) => bail!(
-                    "{path}: the environment has no {name}: set it, or write ${{{name}:default}}"
-                ),
-            }
         }
         filled.push_str(rest);
         Ok(filled)
+    }
+
+    fn variable<'a>(&'a self, inside: &'a str) -> anyhow::Result<&'a str> {
+        let (name, default) = match inside.split_once(':') {
+            Some((name, default)) => (name, Some(default)),
+            None => (inside, None),
+        };
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            bail!(
+                "${{ is not followed by the name of a variable: write $${{ for the characters themselves"
+            )
+        }
+        match (self.environment.get(name), default) {
+            (Some(value), _) => Ok(value),
+            (None, Some(default)) => Ok(default),
+            (None, None) => {
+                bail!("the environment has no {name}: set it, or write ${{{name}:default}}")
+            }
+        }
+    }
+}
+
+/// A key without a value is a key that is not set: a section whose keys are all commented out is
+/// how a file starts.
+fn drop_unset(tree: &mut Value) {
+    match tree {
+        Value::Object(members) => {
+            members.retain(|_, value| !value.is_null());
+            members.values_mut().for_each(drop_unset);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_unset),
+        _ => {}
     }
 }
 
 /// A text as YAML reads it: a number, a flag, a list, or itself.
 pub(super) fn scalar(text: &str) -> Value {
-    serde_saphyr::from_str(text).unwrap_or_else(|_no_yaml| Value::String(text.to_owned()))
+    located::read(text).map_or_else(|_no_yaml| Value::String(text.to_owned()), |(value, _)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn filled(text: &str) -> Result<Value, String> {
+        let schema = json!({"text": "", "count": 0, "free": {"*": ""}, "list": [0]});
+        Sources::from_text(text, &[("A", "1"), ("B", "x"), ("EMPTY", "")])
+            .file(&schema)
+            .map(|settings| settings.tree)
+            .map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn variables_keep_the_type_that_is_wanted() {
+        assert_eq!(filled("text: ${A}").unwrap(), json!({"text": "1"}));
+        assert_eq!(filled("count: ${A}${A}").unwrap(), json!({"count": 11}));
+        assert_eq!(filled("free: {token: \"${A}\"}").unwrap(), json!({"free": {"token": "1"}}));
+        assert_eq!(filled("list: [\"${A}\", \"${C:2}\"]").unwrap(), json!({"list": [1, 2]}));
+        assert_eq!(
+            filled("text: <${B}|${C:http://h:1}|${EMPTY}>").unwrap(),
+            json!({"text": "<x|http://h:1|>"})
+        );
+        assert_eq!(filled("text: $${B} $5 {A}").unwrap(), json!({"text": "${B} $5 {A}"}));
+        assert_eq!(filled("free:\n\ntext:\n").unwrap(), json!({}));
+    }
+
+    #[test]
+    fn what_cannot_be_filled_in_names_its_place() {
+        assert_eq!(
+            filled("count: 1\ntext: ${C}").unwrap_err(),
+            "text (line 2): the environment has no C: set it, or write ${C:default}"
+        );
+        for odd in ["text: a${B", "text: a${}", "text: ${hunter2 }"] {
+            let error = filled(odd).unwrap_err();
+            assert!(error.contains("text (line 1)") && error.contains("$${"), "{error}");
+        }
+    }
 }
