@@ -1,8 +1,11 @@
-//! Checks of the tree that no other tool makes: `cargo xtask tidy`.
+//! Checks of the tree that no other tool makes (`cargo xtask tidy`), and the kept description of the
+//! API (`cargo xtask openapi`).
 
 mod codes;
+mod duplicates;
 mod edges;
 mod licences;
+mod openapi;
 mod sources;
 mod tables;
 
@@ -28,16 +31,19 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<Vec<String>> {
-    let mut arguments = std::env::args().skip(1);
-    match arguments.next().as_deref() {
-        Some("tidy") => tidy(&root()?),
-        _ => bail!("usage: cargo xtask tidy"),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["tidy"] => tidy(&root()?),
+        ["openapi"] => openapi::write(&root()?).map(|()| Vec::new()),
+        ["openapi", "--check"] => openapi::check(&root()?),
+        _ => bail!("usage: cargo xtask tidy | openapi [--check]"),
     }
 }
 
 fn say(line: &str) {
     // Nobody is left to tell when this fails.
-    drop(writeln!(std::io::stderr(), "tidy: {line}"));
+    drop(writeln!(std::io::stderr(), "xtask: {line}"));
 }
 
 fn root() -> anyhow::Result<PathBuf> {
@@ -47,6 +53,10 @@ fn root() -> anyhow::Result<PathBuf> {
 
 fn tidy(root: &Path) -> anyhow::Result<Vec<String>> {
     let metadata = metadata(root)?;
+    let duplicates = duplicates::list(&metadata);
+    if !duplicates.is_empty() {
+        say(&format!("warning: packages in several versions: {}", duplicates.join(", ")));
+    }
     let files = sources::read(root)?;
     let mut findings = edges::check(&metadata);
     findings.extend(licences::check(&metadata));
@@ -56,13 +66,28 @@ fn tidy(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(findings)
 }
 
+/// Of every platform's packages; without a network, of this platform's, which a build has fetched.
 fn metadata(root: &Path) -> anyhow::Result<Value> {
-    let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline"])
-        .current_dir(root)
-        .output()?;
-    if !output.status.success() {
-        bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+    if let Ok(everywhere) = cargo_metadata(root, &[]) {
+        return Ok(everywhere);
     }
-    Ok(serde_json::from_slice(&output.stdout)?)
+    say("warning: packages of other platforms are not here: their licences are not looked at");
+    let version = output(Command::new("rustc").arg("-vV"))?;
+    let version = String::from_utf8_lossy(&version);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    cargo_metadata(root, &["--offline", "--filter-platform", host.context("rustc has a host")?])
+}
+
+fn cargo_metadata(root: &Path, more: &[&str]) -> anyhow::Result<Value> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["metadata", "--format-version", "1", "--locked"]).args(more).current_dir(root);
+    Ok(serde_json::from_slice(&output(&mut command)?)?)
+}
+
+fn output(command: &mut Command) -> anyhow::Result<Vec<u8>> {
+    let output = command.output()?;
+    if !output.status.success() {
+        bail!("{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(output.stdout)
 }

@@ -1,4 +1,4 @@
-//! Each table has one home: SQL names only tables of its own crate.
+//! Each table has one home: it is named after its crate, and SQL names only tables of its own crate.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,25 +6,37 @@ use std::path::Path;
 use crate::sources::Source;
 
 const CREATE: &str = "CREATE TABLE ";
+const UNLESS_THERE: &str = "IF NOT EXISTS ";
 
 pub(crate) fn check(root: &Path, files: &[Source]) -> anyhow::Result<Vec<String>> {
     let mut owners = BTreeMap::new();
     for entry in std::fs::read_dir(root.join("crates"))? {
         let folder = entry?.path();
-        let migrations = folder.join("migrations/sqlite");
         let owner = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if migrations.is_dir() {
+        for migrations in ["migrations/sqlite", "migrations/mysql"].map(|name| folder.join(name)) {
+            if !migrations.is_dir() {
+                continue;
+            }
             for file in std::fs::read_dir(migrations)? {
                 let text = std::fs::read_to_string(file?.path())?;
                 owners.extend(created(&text).map(|table| (table, owner.clone())));
             }
         }
     }
-    Ok(foreign(&owners, files))
+    let mut findings = misnamed(&owners);
+    findings.extend(foreign(&owners, files));
+    Ok(findings)
 }
 
 fn created(sql: &str) -> impl Iterator<Item = String> {
-    sql.split(CREATE).skip(1).filter_map(|rest| rest.split_whitespace().next()).map(str::to_owned)
+    let names = sql.split(CREATE).skip(1).map(|rest| rest.trim_start_matches(UNLESS_THERE));
+    names.filter_map(|rest| rest.split_whitespace().next()).map(str::to_owned)
+}
+
+fn misnamed(owners: &BTreeMap<String, String>) -> Vec<String> {
+    let odd = owners.iter().filter(|(table, owner)| !table.starts_with(&format!("{owner}_")));
+    odd.map(|(table, owner)| format!("crates/{owner}: its table {table} must be named {owner}_…"))
+        .collect()
 }
 
 fn foreign(owners: &BTreeMap<String, String>, files: &[Source]) -> Vec<String> {
@@ -58,5 +70,12 @@ mod tests {
         };
         assert_eq!(foreign(&owners, &[file("crates/a/src/store.rs")]), Vec::<String>::new());
         assert_eq!(foreign(&owners, &[file("crates/b/src/store.rs")]).len(), 1);
+    }
+
+    #[test]
+    fn a_table_is_named_after_its_crate() {
+        let owned = |sql| created(sql).map(|table| (table, "a".to_owned())).collect();
+        assert_eq!(misnamed(&owned("CREATE TABLE IF NOT EXISTS a_things (id INT);")), [""; 0]);
+        assert_eq!(misnamed(&owned("CREATE TABLE things (id INT);")).len(), 1);
     }
 }
