@@ -47,3 +47,20 @@ def test_the_guide_for_operators_works_as_written(server, tmp_path):
             [BIN, "config", "check", "--config", str(file)], env={**os.environ, **values}, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_every_link_in_the_documents_leads_somewhere():
+    documents = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+    assert ROOT / "README.md" in documents and ROOT / "docs/operate.md" in documents
+    for document in documents:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_snippet_of_the_readmes_answers_and_shows_the_cost(server):
+    (snippet,) = blocks("README.md", "python")
+    assert [snippet] == blocks("README.zh-CN.md", "python")
+    assert "http://127.0.0.1:8000" in snippet and "llk_..." in snippet
+    snippet = snippet.replace("http://127.0.0.1:8000", server.url).replace("llk_...", server.key)
+    done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=60)
+    assert re.search(r"\ncost: 0\.\d+ left: 99\.\d+\n$", done.stdout), done.stderr
