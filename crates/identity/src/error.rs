@@ -36,6 +36,12 @@ pub enum Error {
     /// A name is empty or too long.
     #[error("a name must have 1 to 200 characters")]
     Name,
+    /// The platform's organization was to be disabled, which would lock every administrator out.
+    #[error("the platform's organization cannot be disabled")]
+    PlatformOrg,
+    /// A disabled or expired key was to be rotated.
+    #[error("the key to be rotated does not work any more")]
+    KeyNotActive,
     /// The secret in the configuration is too short.
     #[error("security.secret must have at least 32 characters")]
     ShortSecret,
@@ -87,7 +93,7 @@ impl From<Error> for web::Error {
             Error::DisabledKey => (
                 StatusCode::UNAUTHORIZED,
                 "api_key_disabled",
-                "this API key, or its organization, is disabled: ask the operator".into(),
+                "this API key, or what it belongs to, is disabled: ask the operator".into(),
             ),
             Error::AdminOnly => (
                 StatusCode::FORBIDDEN,
@@ -101,6 +107,17 @@ impl From<Error> for web::Error {
                 StatusCode::BAD_REQUEST,
                 "invalid_name",
                 "a name must have 1 to 200 characters".into(),
+            ),
+            Error::PlatformOrg => (
+                StatusCode::CONFLICT,
+                "platform_required",
+                "the platform's organization cannot be disabled: disable single keys instead"
+                    .into(),
+            ),
+            Error::KeyNotActive => (
+                StatusCode::CONFLICT,
+                "key_not_active",
+                "this key is disabled or has expired: create a new one".into(),
             ),
             Error::ShortSecret
             | Error::OtherSecret

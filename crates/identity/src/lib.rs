@@ -4,7 +4,7 @@
 //! - a key's secret exists in full only in the answer that creates it; stored is its keyed hash;
 //! - a disabled or expired key, and every key of a disabled organization, user or application,
 //!   stops working within a second on every instance;
-//! - a handler that takes a [`Authenticated`] or [`Admin`] is reached by nobody else.
+//! - a handler that takes an [`Authenticated`] or [`Admin`] is reached by nobody else.
 //!
 //! Tables: `identity_settings`, `identity_orgs`, `identity_users`, `identity_apps`, `identity_keys`.
 
@@ -12,6 +12,9 @@ mod authenticate;
 mod caller;
 mod error;
 mod extract;
+mod jobs;
+mod keys;
+mod members;
 mod model;
 mod secret;
 mod service;
@@ -20,7 +23,7 @@ mod store;
 pub use caller::{Caller, Role};
 pub use error::Error;
 pub use extract::{Admin, Authenticated};
-pub use model::{App, CreatedKey, Key, NewKey, Org, OrgChange, OrgKind, User};
+pub use model::{App, Change, CreatedKey, Key, NewKey, Org, OrgKind, Rotation, User};
 pub use secret::{Config, ServerSecret};
 pub use service::{Identity, PLATFORM};
 pub use store::MIGRATIONS;

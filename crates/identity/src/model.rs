@@ -51,13 +51,13 @@ pub struct Org {
     pub created_at: Timestamp,
 }
 
-/// What of an organization is to change; what is absent stays.
+/// What of an organization, user, application or key is to change; what is absent stays.
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct OrgChange {
-    /// A new name.
+pub struct Change {
+    /// A new name, 1 to 200 characters.
     pub name: Option<String>,
-    /// Switch all its credentials off or on.
+    /// Switch it, and all credentials that belong to it, off or on.
     pub disabled: Option<bool>,
 }
 
@@ -126,6 +126,9 @@ pub struct Key {
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
+    /// When it was last used, a minute or two behind; null if never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_used_at: Option<Timestamp>,
 }
 
 /// A key to be created.
@@ -152,4 +155,16 @@ pub struct CreatedKey {
     pub id: KeyId,
     /// The secret to call with.
     pub api_key: Secret,
+}
+
+/// How a key hands over to its successor.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rotation {
+    /// When the old key stops working, at the latest; in a day when absent.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub old_until: Option<Timestamp>,
+    /// When the new key stops working; never when absent.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
 }

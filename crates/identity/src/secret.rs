@@ -1,6 +1,7 @@
 //! The server's secret, and the keys derived from it.
 
-use std::io::{Read as _, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +16,9 @@ const SHORTEST: usize = 32;
 /// The start of every API key, so that leaked ones can be searched for.
 const KEY_START: &str = "llk_";
 const PREFIX_LENGTH: usize = 12;
+/// `llk_`, 8 characters, `_`, and 256 bits as 43 characters.
+const KEY_LENGTH: usize = KEY_START.len() + 8 + 1 + 43;
+const CUT: &str = "it has fewer than 32 bytes: put it back from a backup";
 
 /// The `security` section of the configuration.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -50,15 +54,12 @@ impl ServerSecret {
             return Ok(Self::derive(configured.as_bytes()));
         }
         let failed = |cause| Error::SecretFile(file.to_owned(), Arc::new(cause));
-        if !file.exists() {
-            create(file).map_err(failed)??;
+        if !file.try_exists().map_err(failed)? {
+            create(file, &random::<SHORTEST>()?).map_err(failed)?;
         }
-        let mut bytes = Vec::new();
-        std::fs::File::open(file)
-            .and_then(|mut open| open.read_to_end(&mut bytes))
-            .map_err(failed)?;
+        let bytes = std::fs::read(file).map_err(failed)?;
         if bytes.len() < SHORTEST {
-            return Err(Error::ShortSecret);
+            return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidData, CUT)));
         }
         Ok(Self::derive(&bytes))
     }
@@ -82,16 +83,19 @@ impl ServerSecret {
     }
 }
 
-fn create(file: &Path) -> std::io::Result<Result<()>> {
+/// The file is there in full or not at all, whenever the power fails.
+fn create(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let Ok(bytes) = random::<32>() else {
-        return Ok(Err(Error::Random));
-    };
+    let unfinished = file.with_extension("new");
     let mut open =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
-    open.write_all(&bytes)?;
+        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished)?;
+    open.write_all(bytes)?;
     open.sync_all()?;
-    Ok(Ok(()))
+    std::fs::rename(&unfinished, file)?;
+    match file.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 fn random<const N: usize>() -> Result<[u8; N]> {
@@ -109,6 +113,11 @@ pub(crate) fn new_api_key() -> Result<(Secret, String)> {
     Ok((Secret::from(api_key), prefix))
 }
 
+/// Whether a text can be an API key at all; what cannot is refused without looking it up.
+pub(crate) fn is_api_key(text: &str) -> bool {
+    text.len() == KEY_LENGTH && text.starts_with(KEY_START)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +131,9 @@ mod tests {
         let again = ServerSecret::load(&Config::default(), &file).unwrap();
         assert_eq!(first.check_value(), again.check_value());
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::write(&file, "cut").unwrap();
+        let cut = ServerSecret::load(&Config::default(), &file);
+        assert!(matches!(cut, Err(Error::SecretFile(..))), "{cut:?}");
     }
 
     #[test]
@@ -142,6 +154,7 @@ mod tests {
         let (two, _) = new_api_key().unwrap();
         assert_ne!(one.expose(), two.expose());
         assert!(one.expose().starts_with(&prefix));
-        assert_eq!(one.expose().len(), "llk_".len() + 8 + 1 + 43);
+        assert!(is_api_key(one.expose()) && is_api_key(two.expose()));
+        assert!(!is_api_key(&prefix) && !is_api_key(&one.expose().replace("llk_", "sk-_")));
     }
 }

@@ -103,6 +103,12 @@ impl Engines {
             tracing::error!("some calls could not be ended in the books: their holds will run out");
         }
         self.journal.close().await;
+        if let Err(error) = self.identity.record_uses().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "when keys were last used cannot be written"
+            );
+        }
         self.database.close().await;
         drop(self.folder);
     }

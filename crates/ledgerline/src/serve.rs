@@ -59,10 +59,12 @@ async fn serve(app: App, listener: TcpListener, config: &Config) -> anyhow::Resu
     let App { router, sweeper, engines } = app;
     let sweeping = tokio::spawn(sweeper.run());
     let purging = tokio::spawn(purge(engines.gateway.clone()));
+    let recording = tokio::spawn(engines.identity.clone().keep_recording_uses());
     web::serve(listener, router, &config.server, stop).await;
     signal.abort();
     sweeping.abort();
     purging.abort();
+    recording.abort();
     tracing::info!("stopping: calls are finished and the books closed");
     engines.close(Duration::from_secs(config.server.drain_seconds)).await;
     tracing::info!("stopped");

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use identity::{Key, NewKey, Role};
+use identity::{Change, CreatedKey, Key, NewKey, Role, Rotation};
 use kernel::{AppId, KeyId, OrgId, PageRequest, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -40,12 +40,10 @@ pub(super) struct KeyCreated {
     api_key: String,
 }
 
-/// What of a key is to change.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct KeyChange {
-    /// Switch it off or on.
-    disabled: bool,
+impl From<CreatedKey> for KeyCreated {
+    fn from(created: CreatedKey) -> Self {
+        Self { id: created.id, api_key: created.api_key.expose().to_owned() }
+    }
 }
 
 /// Create an API key for an organization
@@ -69,9 +67,7 @@ pub(super) async fn create_key(
         role: request.role.unwrap_or(Role::Member),
         expires_at: request.expires_at,
     };
-    let created = admin.identity.create_key(new).await?;
-    let api_key = created.api_key.expose().to_owned();
-    Ok((StatusCode::CREATED, Json(KeyCreated { id: created.id, api_key })))
+    Ok((StatusCode::CREATED, Json(admin.identity.create_key(new).await?.into())))
 }
 
 /// List the API keys of an organization
@@ -92,19 +88,36 @@ pub(super) async fn list_keys(
     Ok(Json(admin.identity.list_keys(&org_id, &page).await?.into()))
 }
 
-/// Switch an API key off or on
+/// Rename an API key, or switch it off or on
 #[utoipa::path(patch, path = "/keys/{key_id}", operation_id = "change_key", tag = "admin",
-    params(("key_id" = String, Path, description = "The key's id")), request_body = KeyChange,
-    responses((status = 204, description = "Done"), (status = 400, description = "The request is not valid"),
+    params(("key_id" = String, Path, description = "The key's id")), request_body = Change,
+    responses((status = 200, body = Key), (status = 400, description = "The request is not valid"),
         (status = 401, description = "No valid API key"), (status = 403, description = "Not an administrator"),
         (status = 404, description = "No such key")),
     security(("api_key" = [])))]
 pub(super) async fn change_key(
     State(admin): State<Admin>,
     _admin: identity::Admin,
-    Path(id): Path<String>,
-    web::Json(change): web::Json<KeyChange>,
-) -> web::Result<StatusCode> {
-    admin.identity.set_key_disabled(&id, change.disabled).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Path(id): Path<KeyId>,
+    web::Json(change): web::Json<Change>,
+) -> web::Result<Json<Key>> {
+    Ok(Json(admin.identity.change_key(&id, change).await?))
+}
+
+/// Create an API key's successor
+///
+/// The new key may do what the old one may; the old one works on until `old_until`.
+#[utoipa::path(post, path = "/keys/{key_id}/rotate", operation_id = "rotate_key", tag = "admin",
+    params(("key_id" = String, Path, description = "The old key's id")), request_body = Rotation,
+    responses((status = 201, body = KeyCreated), (status = 400, description = "The request is not valid"),
+        (status = 401, description = "No valid API key"), (status = 403, description = "Not an administrator"),
+        (status = 404, description = "No such key"), (status = 409, description = "The key does not work any more")),
+    security(("api_key" = [])))]
+pub(super) async fn rotate_key(
+    State(admin): State<Admin>,
+    _admin: identity::Admin,
+    Path(id): Path<KeyId>,
+    web::Json(rotation): web::Json<Rotation>,
+) -> web::Result<(StatusCode, Json<KeyCreated>)> {
+    Ok((StatusCode::CREATED, Json(admin.identity.rotate_key(&id, rotation).await?.into())))
 }

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
-use identity::{App, Org, OrgChange, OrgKind, User};
-use kernel::{OrgId, PageRequest};
+use identity::{App, Change, Org, OrgKind, User};
+use kernel::{AppId, OrgId, PageRequest, UserId};
 use serde::Deserialize;
 use utoipa::ToSchema;
 use web::{Path, Query};
@@ -74,16 +74,17 @@ pub(super) async fn get_org(
 
 /// Rename an organization, or switch its credentials off or on
 #[utoipa::path(patch, path = "/orgs/{org_id}", operation_id = "change_org", tag = "admin",
-    params(("org_id" = String, Path, description = "Its id")), request_body = OrgChange,
+    params(("org_id" = String, Path, description = "Its id")), request_body = Change,
     responses((status = 200, body = Org), (status = 400, description = "The request is not valid"),
         (status = 401, description = "No valid API key"), (status = 403, description = "Not an administrator"),
-        (status = 404, description = "No such organization")),
+        (status = 404, description = "No such organization"),
+        (status = 409, description = "The platform's organization cannot be disabled")),
     security(("api_key" = [])))]
 pub(super) async fn change_org(
     State(admin): State<Admin>,
     _admin: identity::Admin,
     Path(id): Path<OrgId>,
-    web::Json(change): web::Json<OrgChange>,
+    web::Json(change): web::Json<Change>,
 ) -> web::Result<Json<Org>> {
     Ok(Json(admin.identity.change_org(&id, change).await?))
 }
@@ -122,6 +123,22 @@ pub(super) async fn list_users(
     Ok(Json(admin.identity.list_users(&id, &page).await?.into()))
 }
 
+/// Rename a user, or switch its keys off or on
+#[utoipa::path(patch, path = "/users/{user_id}", operation_id = "change_user", tag = "admin",
+    params(("user_id" = String, Path, description = "Its id")), request_body = Change,
+    responses((status = 200, body = User), (status = 400, description = "The request is not valid"),
+        (status = 401, description = "No valid API key"), (status = 403, description = "Not an administrator"),
+        (status = 404, description = "No such user")),
+    security(("api_key" = [])))]
+pub(super) async fn change_user(
+    State(admin): State<Admin>,
+    _admin: identity::Admin,
+    Path(id): Path<UserId>,
+    web::Json(change): web::Json<Change>,
+) -> web::Result<Json<User>> {
+    Ok(Json(admin.identity.change_user(&id, change).await?))
+}
+
 /// Create an application of an organization
 #[utoipa::path(post, path = "/orgs/{org_id}/apps", operation_id = "create_app", tag = "admin",
     params(("org_id" = String, Path, description = "The organization's id")), request_body = NewMember,
@@ -154,4 +171,20 @@ pub(super) async fn list_apps(
     Query(page): Query<PageRequest>,
 ) -> web::Result<Json<Listing<App>>> {
     Ok(Json(admin.identity.list_apps(&id, &page).await?.into()))
+}
+
+/// Rename an application, or switch its keys off or on
+#[utoipa::path(patch, path = "/apps/{app_id}", operation_id = "change_app", tag = "admin",
+    params(("app_id" = String, Path, description = "Its id")), request_body = Change,
+    responses((status = 200, body = App), (status = 400, description = "The request is not valid"),
+        (status = 401, description = "No valid API key"), (status = 403, description = "Not an administrator"),
+        (status = 404, description = "No such application")),
+    security(("api_key" = [])))]
+pub(super) async fn change_app(
+    State(admin): State<Admin>,
+    _admin: identity::Admin,
+    Path(id): Path<AppId>,
+    web::Json(change): web::Json<Change>,
+) -> web::Result<Json<App>> {
+    Ok(Json(admin.identity.change_app(&id, change).await?))
 }

@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS identity_keys (
   disabled BIGINT NOT NULL DEFAULT 0,
   expires_at BIGINT,
   created_at BIGINT NOT NULL,
+  last_used_at BIGINT,
   UNIQUE KEY identity_keys_hash (hash),
   KEY identity_keys_org (org_id, id),
   FOREIGN KEY (org_id) REFERENCES identity_orgs (id),

@@ -43,7 +43,8 @@ CREATE TABLE identity_keys (
   hash BLOB NOT NULL UNIQUE,
   disabled INTEGER NOT NULL DEFAULT 0,
   expires_at INTEGER,
-  created_at INTEGER NOT NULL
+  created_at INTEGER NOT NULL,
+  last_used_at INTEGER
 ) STRICT;
 
 CREATE INDEX identity_keys_org ON identity_keys (org_id, id);
