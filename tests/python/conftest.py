@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import threading
 import time
 
 import httpx
@@ -57,8 +58,17 @@ class Server:
         self.admin = httpx.Client(
             base_url=self.url, headers={"authorization": f"Bearer {self.dev['admin']['api_key']}"}, timeout=60
         )
-        self.client = httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {self.key}"}, timeout=60)
+        self.clients = threading.local()
         return self
+
+    @property
+    def client(self):
+        """The customer's client: one for each thread, so that none closes another's connections."""
+        if not hasattr(self.clients, "mine"):
+            self.clients.mine = httpx.Client(
+                base_url=self.url, headers={"authorization": f"Bearer {self.key}"}, timeout=60
+            )
+        return self.clients.mine
 
     def _printed(self):
         if self.process.poll() is not None:
