@@ -24,6 +24,9 @@ pub(crate) struct AllArgs {
     /// Short runs, one round, nothing written: to see that it works
     #[arg(long)]
     quick: bool,
+    /// How long each measurement takes
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
     /// A server for the two-instances measurement, such as <mysql://root@127.0.0.1:3306>
     #[arg(long)]
     mysql: Option<String>,
@@ -79,7 +82,7 @@ struct Bench<'a> {
 
 pub(crate) fn run(runtime: &Runtime, args: &AllArgs) -> anyhow::Result<()> {
     ensure!(args.ledgerline.exists(), "{} is missing: build it first", args.ledgerline.display());
-    let seconds = if args.quick { 1.0 } else { 5.0 };
+    let seconds = if args.quick { 1.0 } else { args.seconds };
     // On the disk that holds the results, not in memory.
     std::fs::create_dir_all(&args.results)?;
     let folder = tempfile::tempdir_in(&args.results)?;
