@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -10,6 +10,8 @@ use anyhow::{Context as _, bail};
 /// A process that ends with this value.
 pub(crate) struct Process {
     child: Child,
+    /// Kept open: a process that greets at length must not find nobody listening.
+    _output: BufReader<ChildStdout>,
     /// Where it listens.
     pub(crate) url: String,
     /// From its start until it said so.
@@ -27,13 +29,15 @@ impl Process {
             .spawn()
             .with_context(|| format!("{} cannot be started", program.display()))?;
         let output = child.stdout.take().context("the process has no output")?;
-        for line in BufReader::new(output).lines() {
-            let line = line?;
+        let mut output = BufReader::new(output);
+        let mut line = String::new();
+        while output.read_line(&mut line)? > 0 {
             if let Some(at) = line.find("http://") {
                 let rest = line.get(at..).unwrap_or_default();
                 let url = rest.split_whitespace().next().unwrap_or_default().to_owned();
-                return Ok(Self { child, url, started_in: begun.elapsed() });
+                return Ok(Self { child, _output: output, url, started_in: begun.elapsed() });
             }
+            line.clear();
         }
         bail!("{} ended before it listened", program.display())
     }
