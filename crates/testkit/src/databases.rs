@@ -8,7 +8,7 @@ use tempfile::TempDir;
 const MYSQL_URL: &str = "LEDGERLINE_TEST_MYSQL_URL";
 
 /// A migrated database that is removed with this value (its folder; a server's database is
-/// removed by the next run's clean-up of `ledgerline_test_*`).
+/// removed by a later run's clean-up of `ledgerline_test_*`).
 pub struct TestDatabase {
     /// `sqlite` or `mysql`, for messages.
     pub kind: &'static str,
