@@ -82,6 +82,7 @@ async fn pairs(journal: Journal, caller: usize, end: Instant) -> anyhow::Result<
     while Instant::now() < end {
         let hold = Command::Hold {
             legs: vec![HoldLeg { account: wallet.clone(), amount: Amount::from_nanos(1_000) }],
+            claims: Vec::new(),
             lease_until: Timestamp::from_micros(i64::MAX),
         };
         let held = submit(&journal, Operation::new(format!("call:{caller}:{done}"), hold)).await?;
@@ -90,6 +91,7 @@ async fn pairs(journal: Journal, caller: usize, end: Instant) -> anyhow::Result<
             hold: HoldId(held.seq),
             charges: vec![charge],
             max_debt: Amount::ZERO,
+            tokens: 0,
         };
         submit(&journal, Operation::new(format!("settle:{caller}:{done}"), settle)).await?;
         done += 1;

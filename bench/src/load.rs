@@ -45,6 +45,12 @@ pub(crate) struct LoadArgs {
     /// A frame later than this after the one before counts as late, if the stream is paced
     #[arg(long)]
     pub(crate) late_ms: Option<u64>,
+    /// Ask for this path instead of a model's answer
+    #[arg(long)]
+    pub(crate) path: Option<String>,
+    /// With --path: post this, `{n}` being another number each time
+    #[arg(long, requires = "path")]
+    pub(crate) body: Option<String>,
     /// The API key
     #[arg(long)]
     pub(crate) key: Option<String>,
@@ -170,7 +176,7 @@ async fn client(shared: Arc<Shared>) -> anyhow::Result<Tally> {
         if start >= shared.end {
             return Ok(tally);
         }
-        match call(&mut sender, &shared, start, &mut tally).await {
+        match call(&mut sender, &shared, (start, number), &mut tally).await {
             Ok(()) => tally.whole.saturating_record(micros(start.elapsed())),
             Err(_failed) => {
                 tally.errors += 1;
@@ -209,16 +215,31 @@ fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
+fn request(shared: &Shared, number: u64) -> anyhow::Result<Request<Full<Bytes>>> {
+    let to = |path: &str| {
+        let request = Request::builder().uri(path).header("host", &shared.authority);
+        request.header("content-type", "application/json")
+    };
+    let LoadArgs { path, body, .. } = &shared.args;
+    Ok(match (path, body) {
+        (None, _) => {
+            to("/v1/chat/completions").method("POST").body(Full::new(shared.body.clone()))?
+        }
+        (Some(path), None) => to(path).body(Full::default())?,
+        (Some(path), Some(body)) => {
+            let body = body.replace("{n}", &number.to_string());
+            to(path).method("POST").body(Full::new(Bytes::from(body)))?
+        }
+    })
+}
+
 async fn call(
     sender: &mut SendRequest<Full<Bytes>>,
     shared: &Shared,
-    start: Instant,
+    (start, number): (Instant, u64),
     tally: &mut Tally,
 ) -> anyhow::Result<()> {
-    let mut request = Request::post("/v1/chat/completions")
-        .header("host", &shared.authority)
-        .header("content-type", "application/json")
-        .body(Full::new(shared.body.clone()))?;
+    let mut request = request(shared, number)?;
     if let Some(key) = &shared.args.key {
         request
             .headers_mut()
@@ -250,7 +271,7 @@ async fn call(
             last = Some(now);
         }
     }
-    if bytes < 100 || (shared.args.stream && !ended) {
+    if (bytes < 100 && shared.args.path.is_none()) || (shared.args.stream && !ended) {
         bail!("the answer is not whole");
     }
     Ok(())

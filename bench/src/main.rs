@@ -1,5 +1,8 @@
 //! The benchmark: Ledgerline beside the floors it stands on, in one run, without a network.
 
+mod customers;
+mod flow;
+mod flow_http;
 mod journal;
 mod load;
 mod machine;
@@ -8,6 +11,8 @@ mod proxy;
 mod rawsql;
 mod report;
 mod scenario;
+mod usage;
+mod usage_data;
 
 use std::io::Write as _;
 
@@ -26,6 +31,18 @@ struct Cli {
 enum Command {
     /// Everything, written to bench/results
     All(scenario::AllArgs),
+    /// Writes many usage records into a data folder, for `usage`
+    UsageData(usage_data::UsageDataArgs),
+    /// How long it takes to find and report usage
+    Usage(usage::UsageArgs),
+    /// Durable steps of flows; prints one JSON object
+    Flow,
+    /// The surface for customers' servers; prints one JSON object
+    Customers(customers::CustomersArgs),
+    /// A bare handler of the same HTTP stack
+    Bare(customers::BareArgs),
+    /// Flows over HTTP on the built binary: runs, starts, waiting runs, idling; prints one JSON object
+    FlowHttp(flow_http::FlowHttpArgs),
     /// A bare reverse proxy of the same HTTP stack
     Proxy(proxy::ProxyArgs),
     /// The load generator; prints one JSON object
@@ -40,6 +57,16 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match Cli::parse().command {
         Command::All(args) => scenario::run(&runtime, &args),
+        Command::UsageData(args) => runtime.block_on(usage_data::run(args)),
+        Command::Usage(args) => runtime.block_on(usage::run(args)),
+        Command::Flow => {
+            let folder = tempfile::tempdir()?;
+            let figures = runtime.block_on(flow::sqlite(folder.path()))?;
+            say(&serde_json::to_string_pretty(&figures)?)
+        }
+        Command::Customers(args) => customers::run(&runtime, &args),
+        Command::Bare(args) => runtime.block_on(customers::bare(args)),
+        Command::FlowHttp(args) => say(&serde_json::to_string_pretty(&flow_http::run(&args)?)?),
         Command::Proxy(args) => runtime.block_on(proxy::run(args)),
         Command::Load(args) => {
             let figures = runtime.block_on(load::run(args))?;

@@ -63,6 +63,13 @@ impl Process {
         Ok((field("VmRSS:").unwrap_or(0), field("VmHWM:").unwrap_or(0)))
     }
 
+    /// Bytes that it has caused to be written to disk so far.
+    pub(crate) fn written_bytes(&self) -> anyhow::Result<u64> {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id()))?;
+        let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        Ok(line.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or(0))
+    }
+
     /// Asks it to end, and waits.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         Command::new("kill").arg(self.child.id().to_string()).status()?;

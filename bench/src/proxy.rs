@@ -40,7 +40,16 @@ pub(crate) async fn run(args: ProxyArgs) -> anyhow::Result<()> {
         Router::new().fallback(forward).with_state(Proxy { client, upstream: args.upstream });
     let listener = TcpListener::bind(args.listen).await.context("the proxy cannot listen")?;
     crate::say(&format!("bare proxy on http://{}", listener.local_addr()?))?;
-    web::serve(listener, router, &web::Config::default(), CancellationToken::new()).await;
+    let lanes = web::Lanes::start()?;
+    let stop = CancellationToken::new();
+    web::serve(
+        listener,
+        router,
+        &web::Config::default(),
+        &lanes,
+        web::Stop { gently: stop, ..web::Stop::default() },
+    )
+    .await;
     Ok(())
 }
 

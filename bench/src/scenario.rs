@@ -30,6 +30,15 @@ pub(crate) struct AllArgs {
     /// A server for the two-instances measurement, such as <mysql://root@127.0.0.1:3306>
     #[arg(long)]
     mysql: Option<String>,
+    /// Only scenarios whose name contains this, beside the raw writer; nothing is written
+    #[arg(long)]
+    only: Option<String>,
+}
+
+impl AllArgs {
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|part| name.contains(part.as_str()))
+    }
 }
 
 /// One thing measured on every target.
@@ -91,19 +100,16 @@ pub(crate) fn run(runtime: &Runtime, args: &AllArgs) -> anyhow::Result<()> {
     bench.results.insert("machine".into(), machine::facts(bench.folder.path())?);
     note("raw SQLite");
     bench.results.insert("raw_sqlite".into(), rawsql::run(bench.folder.path(), seconds / 2.0)?);
-    note("journal on SQLite");
-    let pairs = runtime.block_on(journal::sqlite(bench.folder.path(), seconds))?;
-    bench.results.insert("journal_pairs_per_second".into(), pairs);
-    if let Some(server) = &args.mysql {
-        note("journal on MySQL, two instances");
-        let pairs = runtime.block_on(journal::mysql(server, bench.folder.path(), seconds))?;
-        bench.results.insert("journal_pairs_per_second_mysql_two_instances".into(), pairs);
+    if args.wants("journal") {
+        bench.journals(runtime)?;
     }
     let rounds = if args.quick { 1 } else { 3 };
-    for scenario in &SCENARIOS {
+    for scenario in SCENARIOS.iter().filter(|scenario| args.wants(scenario.name)) {
         bench.compare(scenario, rounds)?;
     }
-    bench.many_streams()?;
+    if args.wants(MANY_STREAMS.name) {
+        bench.many_streams()?;
+    }
     let size = std::fs::metadata(&args.ledgerline)?.len();
     bench.results.insert("binary_bytes".into(), json!(size));
     bench.write()
@@ -115,6 +121,19 @@ fn note(what: &str) {
 }
 
 impl Bench<'_> {
+    fn journals(&mut self, runtime: &Runtime) -> anyhow::Result<()> {
+        note("journal on SQLite");
+        let pairs = runtime.block_on(journal::sqlite(self.folder.path(), self.seconds))?;
+        self.results.insert("journal_pairs_per_second".into(), pairs);
+        if let Some(server) = &self.args.mysql {
+            note("journal on MySQL, two instances");
+            let pairs =
+                runtime.block_on(journal::mysql(server, self.folder.path(), self.seconds))?;
+            self.results.insert("journal_pairs_per_second_mysql_two_instances".into(), pairs);
+        }
+        Ok(())
+    }
+
     /// Every target in turn, several rounds; the median of each figure is kept.
     fn compare(&mut self, scenario: &Scenario, rounds: usize) -> anyhow::Result<()> {
         let mut measured: Map<String, Value> = Map::new();
@@ -254,7 +273,7 @@ impl Bench<'_> {
         let results = Value::Object(self.results);
         let table = report::table(&results);
         crate::say(&table)?;
-        if self.args.quick {
+        if self.args.quick || self.args.only.is_some() {
             return Ok(());
         }
         let commit = machine::output("git", &["rev-parse", "--short", "HEAD"]);

@@ -108,7 +108,9 @@ def test_a_first_start_without_demo_leaves_an_administrators_key(tmp_path):
 
 def test_request_ids_and_health(server):
     answer = httpx.get(f"{server.url}/health", headers={"x-request-id": "mine-1"})
-    assert answer.headers["x-request-id"] == "mine-1" and answer.json()["checks"] == {"database": "ok", "journal": "ok"}
+    assert answer.headers["x-request-id"] == "mine-1" and answer.json()["checks"] == {
+        "process": "ok", "database": "ok", "journal": "ok"
+    }
     forged = httpx.get(f"{server.url}/livez", headers={"x-request-id": "a b\tc"})
     assert forged.headers["x-request-id"] != "a b\tc"
     assert server.chat("a secret prompt").status_code == 200

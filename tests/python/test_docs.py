@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+import httpx
+
 ROOT = pathlib.Path(__file__).parents[2]
 BIN = pathlib.Path(os.environ.get("LEDGERLINE_BIN", "target/release/ledgerline")).resolve()
 
@@ -39,14 +41,65 @@ def test_the_guide_for_operators_works_as_written(server, tmp_path):
     snippet = f"URL, KEY = {server.url!r}, {server.key!r}\n{snippet}"
     done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and len(done.stdout.split()) == 24, done.stderr
-    for number, yaml in enumerate(blocks("docs/operate.md", "yaml")):
+    examples = blocks("docs/operate.md", "yaml") + blocks("docs/routing.md", "yaml") + blocks("docs/cache-and-guard.md", "yaml")
+    for number, yaml in enumerate(examples):
         file = tmp_path / f"{number}.yaml"
         file.write_text(yaml)
-        values = {"DEEPSEEK_API_KEY": "k", "DB_PASSWORD": "p", "SERVER_SECRET": "s" * 40}
+        values = {"DEEPSEEK_API_KEY": "k", "DB_PASSWORD": "p", "SERVER_SECRET": "s" * 40, "ONE": "1", "TWO": "2",
+                  "REDIS_PASSWORD": "r", "ADMINISTRATORS_KEY_THERE": "k", "APP": "a", "APP_SECRET": "s"}
         done = subprocess.run(
             [BIN, "config", "check", "--config", str(file)], env={**os.environ, **values}, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_the_guide_to_access_works_as_written(server, tmp_path):
+    environment = {**os.environ, "URL": server.url, "ADMIN": server.dev["admin"]["api_key"]}
+    (block,) = blocks("docs/access.md", "sh")
+    done = subprocess.run(["bash", "-euc", block], env=environment, capture_output=True, text=True, timeout=60)
+    key = re.search(r'"api_key":"(llk_[^"]+)"', done.stdout)
+    assert done.returncode == 0 and key, done.stdout
+    ask = lambda path: httpx.get(server.url + path, headers={"x-api-key": key[1]})
+    actions = [row["action"] for row in ask("/admin/audit").raise_for_status().json()["rows"]]
+    assert actions == ["key.create", "rule.create", "role.create"]
+    assert ask("/admin/orgs").status_code == 403
+    (yaml,) = blocks("docs/access.md", "yaml")
+    (tmp_path / "proxies.yaml").write_text(yaml)
+    command = [BIN, "config", "check", "--config", str(tmp_path / "proxies.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "10.0.0.0/8" in done.stdout, done.stderr
+    text = (ROOT / "docs/access.md").read_text()
+    for scope in {row["scope"] for row in server.admin.get("/admin/routes").json()["rows"]}:
+        assert not scope or f"| `{scope}` |" in text, scope
+
+
+def test_the_guide_to_the_agent_api_works_as_written(server):
+    (block,) = blocks("docs/agents.md", "sh")
+    environment = {**os.environ, "URL": server.url}
+    done = subprocess.run(["bash", "-euc", block], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and '"status":"completed"' in done.stdout, done.stderr
+    assert '"total_cost":0.' in done.stdout and '"type":"completed"' in done.stdout, done.stdout
+
+
+def test_the_guide_to_protocols_works_as_written(server, tmp_path):
+    dify = (ROOT / "tests/python/imports/support.dify.yml").read_text()
+    (tmp_path / "support.yml").write_text(dify)
+    environment = {**os.environ, "PATH": f"{BIN.parent}:{os.environ['PATH']}", "URL": server.url, "KEY": server.key}
+    publish, imports = blocks("docs/protocols.md", "sh")
+    for block, name in ((publish, '"name":"chat"'), (imports, '"name":"support"')):
+        done = subprocess.run(
+            ["bash", "-euc", block], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0 and name in done.stdout, done.stderr + done.stdout
+    (snippet,) = blocks("docs/protocols.md", "python")
+    snippet = f"URL, KEY = {server.url!r}, {server.key!r}\n{snippet}"
+    done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "AIMessageChunk" in done.stdout, done.stderr
+    (yaml,) = blocks("docs/protocols.md", "yaml")
+    (tmp_path / "mcp.yaml").write_text(yaml)
+    command = [BIN, "config", "check", "--config", str(tmp_path / "mcp.yaml")]
+    done = subprocess.run(command, env={**os.environ, "SHELF_TOKEN": "t"}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_link_in_the_documents_leads_somewhere():

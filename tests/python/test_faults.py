@@ -104,7 +104,9 @@ def test_unpriced_models_are_refused(start):
 
 def test_upstream_faults_cost_nothing(start):
     simulator = start(Simulator)
-    server = start(Server, upstream_config(simulator.url, total_timeout_ms=400, first_token_timeout_ms=400, idle_timeout_ms=400))
+    config = upstream_config(simulator.url, total_timeout_ms=400, first_token_timeout_ms=400, idle_timeout_ms=400)
+    config["routing"] = {"breaker_failures": 0, "breaker_percent": 0, "backoff_ms": 1}
+    server = start(Server, config)
 
     def chat(text, **more):
         return server.chat(text, model="up", **more)
@@ -167,13 +169,19 @@ def test_a_second_process_on_the_folder_is_refused(server):
 def test_a_full_disk_refuses_and_recovers(start):
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_200_000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, resource.RLIM_INFINITY))
 
     server = start(Server, preexec=limit)
 
+    # The end of a call waits for room on the disk; the next call is refused meanwhile.
+    server.client.timeout = httpx.Timeout(2)
+
     def until(status):
         def tried():
-            answer = server.chat()
+            try:
+                answer = server.chat()
+            except httpx.TimeoutException:
+                return None
             return answer if answer.status_code == status else None
         return wait_until(tried, f"status {status}", 40)
 

@@ -3,26 +3,73 @@
 use serde_json::Value;
 
 /// A crate and the crates of ours that it may use. Tests may also use `testkit` and anything below.
-const ALLOWED: [(&str, &[&str]); 14] = [
+const ALLOWED: &[(&str, &[&str])] = &[
     ("kernel", &[]),
     ("store", &["kernel"]),
-    ("web", &["kernel"]),
+    ("telemetry", &["kernel"]),
+    ("web", &["kernel", "telemetry"]),
+    ("events", &["kernel", "store", "telemetry"]),
     ("identity", &["kernel", "store", "web"]),
-    ("ledger", &["kernel", "store"]),
+    ("ledger", &["kernel", "store", "telemetry"]),
     ("pricing", &["kernel"]),
-    ("metering", &["identity", "kernel", "ledger", "pricing", "store"]),
-    ("models", &["kernel", "pricing"]),
-    ("gateway", &["identity", "kernel", "ledger", "metering", "models", "pricing", "store", "web"]),
-    ("admin", &["identity", "kernel", "ledger", "metering", "store", "web"]),
+    ("metering", &["identity", "kernel", "ledger", "pricing", "store", "telemetry"]),
+    ("models", &["kernel", "pricing", "store", "web"]),
+    ("alerts", &["identity", "kernel", "ledger", "store", "telemetry", "web"]),
+    ("flow", &["identity", "kernel", "ledger", "metering", "models", "pricing", "store", "web"]),
     (
-        "ledgerline",
+        "gateway",
         &[
-            "admin", "gateway", "identity", "kernel", "ledger", "metering", "models", "pricing",
+            "identity",
+            "kernel",
+            "ledger",
+            "metering",
+            "models",
+            "pricing",
+            "store",
+            "telemetry",
+            "web",
+        ],
+    ),
+    (
+        "agents",
+        &[
+            "events", "flow", "identity", "kernel", "ledger", "metering", "models", "pricing",
             "store", "web",
         ],
     ),
+    (
+        "admin",
+        &[
+            "alerts", "identity", "kernel", "ledger", "metering", "models", "pricing", "store",
+            "web",
+        ],
+    ),
+    ("customers", &["identity", "kernel", "ledger", "metering", "pricing", "store", "web"]),
+    ("protocols", &["flow", "identity", "kernel", "ledger", "metering", "models", "store", "web"]),
+    (
+        "ledgerline",
+        &[
+            "admin",
+            "agents",
+            "alerts",
+            "customers",
+            "events",
+            "flow",
+            "gateway",
+            "identity",
+            "kernel",
+            "ledger",
+            "metering",
+            "models",
+            "pricing",
+            "protocols",
+            "store",
+            "telemetry",
+            "web",
+        ],
+    ),
     ("testkit", &["kernel", "store"]),
-    ("bench", &["kernel", "ledger", "store", "web"]),
+    ("bench", &["customers", "flow", "identity", "kernel", "ledger", "metering", "store", "web"]),
     ("xtask", &[]),
 ];
 

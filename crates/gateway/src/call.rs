@@ -1,24 +1,30 @@
 //! One call, from its admission to its answer.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use identity::Caller;
 use kernel::ChargeId;
-use metering::{Admission, Bill, Call, Charged, Surface, Usage, UsageSource};
+use ledger::Attachment;
+use metering::{Admission, Bill, Call, Charged, Purchase, Surface, Usage, UsageSource};
 use models::{
-    Answer, AnswerUsage, CallError, Endpoint, Model, OnDisconnect, Route, UpstreamCall,
-    answer_usage, estimate_input,
+    CallError, ChatRequest, EmbeddingsRequest, Endpoint, Model, Place, Route, estimate_input,
 };
-use pricing::Tokens;
+use pricing::{CachedResponse, Tokens};
+use serde_json::json;
 use tokio::sync::oneshot;
 
+use crate::ask::{Asked, CLIENT_GONE, Counted, Full, Trail};
+use crate::cache::{Caching, Entry};
+use crate::guard::Verdict;
 use crate::relay::Relay;
 use crate::replay::{MAX_ATTEMPTS, RepeatKey};
 use crate::store::{self, Answer as Kept};
+use crate::trace::{Trace, note_answer};
 use crate::{Error, Gateway};
 
-/// A request that is ready to be called: checked, and its body prepared for each route.
+/// A request that is ready to be called: checked, and measured for its hold.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) caller: Arc<Caller>,
@@ -26,29 +32,40 @@ pub(crate) struct Prepared {
     pub(crate) surface: Surface,
     pub(crate) endpoint: Endpoint,
     pub(crate) model: Arc<Model>,
+    pub(crate) request: Request,
     pub(crate) stream: bool,
     pub(crate) strip_usage: bool,
     pub(crate) input_bound: u64,
     pub(crate) output_bound: u64,
     pub(crate) repeat: Option<RepeatKey>,
-    pub(crate) way: Way,
-    pub(crate) others: Vec<Way>,
+    pub(crate) caching: Caching,
+    /// The guard does not let it pass.
+    pub(crate) refused: bool,
+    pub(crate) trace: Trace,
 }
 
-/// A route, and the request as it goes there.
-#[derive(Clone, Debug)]
-pub(crate) struct Way {
-    pub(crate) route: Route,
-    pub(crate) body: Bytes,
+/// A request of one of the surfaces.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Chat(ChatRequest),
+    Embeddings(EmbeddingsRequest),
 }
 
-impl Way {
-    /// The ways to a model in the order to try them: the first, and the others.
-    pub(crate) fn all(model: &Model, body_for: impl Fn(&str) -> Bytes) -> (Self, Vec<Self>) {
-        let way =
-            |route: &Route| Self { route: route.clone(), body: body_for(&route.upstream_model) };
-        let (first, others) = model.routes();
-        (way(first), others.into_iter().map(way).collect())
+impl Request {
+    /// As it came.
+    pub(crate) const fn body(&self) -> &Bytes {
+        match self {
+            Self::Chat(request) => request.body(),
+            Self::Embeddings(request) => request.body(),
+        }
+    }
+
+    /// As it goes to an upstream that calls the model so.
+    pub(crate) fn body_for(&self, upstream_model: &str) -> Bytes {
+        match self {
+            Self::Chat(request) => request.body_for(upstream_model),
+            Self::Embeddings(request) => request.body_for(upstream_model),
+        }
     }
 }
 
@@ -56,12 +73,27 @@ impl Way {
 #[derive(Debug)]
 pub(crate) enum Answered {
     /// A complete answer, and what it cost.
-    Full { content_type: String, body: Bytes, charged: Charged, replayed: bool },
+    Full { content_type: String, body: Bytes, charged: Charged, told: Told, replayed: bool },
     /// A stream that has begun.
     Stream(Box<Relay>),
 }
 
-type Reply = oneshot::Sender<Result<Answered, Error>>;
+/// What an answer says of where it comes from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    /// The model that answered, if it is not the one asked for.
+    pub(crate) fallback: Option<Arc<str>>,
+    /// `hit`, `miss` or `off`, if the cache was asked for.
+    pub(crate) cache: Option<&'static str>,
+}
+
+impl Told {
+    pub(crate) fn of(prepared: &Prepared, place: &Place) -> Self {
+        Self { fallback: place.fallback().cloned(), cache: prepared.caching.told() }
+    }
+}
+
+pub(crate) type Reply = oneshot::Sender<Result<Answered, Error>>;
 
 impl Gateway {
     /// Makes the call in a task of its own, so that it ends in the books whatever the client does.
@@ -75,114 +107,165 @@ impl Gateway {
         answered.await.unwrap_or(Err(Error::Stopping))
     }
 
-    async fn run(self, prepared: Prepared, mut reply: Reply) {
-        let admission = match self.admit(&prepared).await {
+    async fn run(self, mut prepared: Prepared, mut reply: Reply) {
+        let kept = self.kept(&mut prepared).await;
+        let mut admission = match self.admit(&prepared).await {
             Ok(Admitted::New(admission)) => admission,
             Ok(Admitted::Before(answered)) => return drop(reply.send(Ok(*answered))),
-            Err(error) => return drop(reply.send(Err(error))),
+            Err(error) => {
+                prepared.trace.refused(&error);
+                return drop(reply.send(Err(error)));
+            }
         };
-        // A call that can be repeated is finished, so that the repeat finds its answer.
-        let finish = prepared.repeat.is_some();
-        let (route, answer) = tokio::select! {
-            biased;
-            answered = self.ask(&prepared) => answered,
-            () = left(&mut reply, &prepared, finish) => return self.abandon(admission, &prepared).await,
-        };
-        match answer {
-            Ok(Answer::Full { content_type, body }) => {
-                let outcome = self.finish(admission, &prepared, &route, content_type, body).await;
+        admission.trace(prepared.trace.span.take());
+        let mut trail = Trail::default();
+        if prepared.refused {
+            let refused = self.fail(admission, trail, Error::ContentRefused, None).await;
+            return drop(reply.send(Err(refused)));
+        }
+        if let Some((entry, price)) = kept {
+            let outcome = self.give_again(admission, &prepared, &entry, price).await;
+            return drop(reply.send(outcome));
+        }
+        let asked_at = Instant::now();
+        let asked = self.ask(&prepared, &mut trail, &mut reply).await;
+        admission.upstream_took(asked_at.elapsed());
+        match asked {
+            Asked::Full(place, full) => {
+                let outcome = self.finish(admission, &prepared, &place, full, trail).await;
                 drop(reply.send(outcome));
             }
-            Ok(Answer::Stream(stream)) => {
-                let relay = Relay::new(self, admission, prepared, route, *stream);
+            Asked::Stream(place, stream) => {
+                let relay = Relay::new(self, admission, prepared, place, *stream, trail);
                 // If the client has left, the relay is dropped, and ends the call by itself.
                 drop(reply.send(Ok(Answered::Stream(Box::new(relay)))));
             }
-            Err(error) => {
-                let outcome = self.fail(admission, &route, error).await;
+            Asked::Failed(error) => {
+                let outcome = self.fail(admission, trail, error, None).await;
                 drop(reply.send(Err(outcome)));
             }
-        }
-    }
-
-    /// Asks the routes in turn, as long as nothing has reached the upstream.
-    async fn ask(&self, prepared: &Prepared) -> (Route, Result<Answer, CallError>) {
-        let mut way = &prepared.way;
-        let mut others = prepared.others.iter();
-        loop {
-            let call = UpstreamCall {
-                endpoint: prepared.endpoint,
-                body: way.body.clone(),
-                stream: prepared.stream,
-                strip_usage: prepared.strip_usage,
-                request_id: Arc::clone(&prepared.request_id),
-            };
-            let outcome = begun(way.route.provider.call(call).await).await;
-            match (&outcome, others.len()) {
-                (Err(error), 1..) if error.is_safe_to_retry() => {
-                    tracing::warn!(provider = %way.route.provider.name(), %error, "the next route is tried");
-                    way = others.next().unwrap_or(way);
-                }
-                _ => return (way.route.clone(), outcome),
-            }
+            Asked::Left => self.abandon(admission, trail).await,
         }
     }
 
     async fn finish(
         &self,
-        admission: Admission,
+        mut admission: Admission,
         prepared: &Prepared,
-        route: &Route,
-        content_type: String,
-        body: Bytes,
+        place: &Place,
+        full: Full,
+        trail: Trail,
     ) -> Result<Answered, Error> {
-        let usage = match answer_usage(&body) {
-            AnswerUsage::Reported(usage) => reported(usage),
-            AnswerUsage::Estimated(output) => estimated(prepared, output),
-            AnswerUsage::Failed => {
-                let error = CallError::Broken("a success that is an error, or not JSON".to_owned());
-                return Err(self.fail(admission, route, error).await);
+        let Full { content_type, body, usage } = full;
+        let usage = match usage {
+            Counted::Reported(usage) => reported(usage),
+            Counted::Estimated(output) => estimated(prepared, output),
+        };
+        let purchase = purchase(place.route(), &usage.tokens);
+        let body = match self.guard.as_ref().map_or(Verdict::Fine, |guard| guard.output(&body)) {
+            Verdict::Fine => body,
+            Verdict::Masked(body) => body,
+            Verdict::Refused => {
+                return Err(self.fail(admission, trail, Error::ContentRefused, purchase).await);
             }
         };
-        let mut also = Vec::new();
-        if prepared.repeat.is_some() {
-            let kept = Kept { content_type: content_type.clone(), body: body.clone() };
-            also.push(store::answer_row(admission.id(), &prepared.caller.org_id, &kept));
+        if let Some(key) = prepared.caching.key().filter(|_| place.fallback().is_none()) {
+            let entry = Entry {
+                content_type: content_type.clone(),
+                body: body.clone(),
+                tokens: usage.tokens,
+                charge_id: admission.id().clone(),
+            };
+            self.answers.keep(key, entry).await;
         }
+        note_answer(&mut admission, &body);
+        let also = kept_row(&admission, prepared, &content_type, &body);
+        let bill = Bill {
+            route: Some(way(place.route())),
+            upstream_status: Some(200),
+            first_token_at: Some(self.metering.now()),
+            purchase,
+            attempts: trail.into_attempts(),
+            usage,
+            ..Bill::default()
+        };
+        let charged = self.metering.settle(admission, bill, also).await?;
+        let told = Told::of(prepared, place);
+        Ok(Answered::Full { content_type, body, charged, told, replayed: false })
+    }
+
+    /// The answer that the cache has for this call, which then needs no larger hold.
+    async fn kept(&self, prepared: &mut Prepared) -> Option<(Arc<Entry>, CachedResponse)> {
+        let Caching::On(key, price) = prepared.caching else { return None };
+        let entry = self.answers.find(&key).await?;
+        prepared.input_bound = entry.tokens.context();
+        prepared.output_bound = entry.tokens.produced();
+        Some((entry, price))
+    }
+
+    /// Answers from the cache, at a price of its own.
+    async fn give_again(
+        &self,
+        admission: Admission,
+        prepared: &Prepared,
+        entry: &Entry,
+        price: CachedResponse,
+    ) -> Result<Answered, Error> {
+        let raw = json!({"cached_response": price, "first_charge_id": entry.charge_id});
+        let usage = Usage {
+            tokens: entry.tokens,
+            source: UsageSource::Cache,
+            anomalies: None,
+            raw: Some(raw.to_string()),
+        };
+        let (content_type, body) = (entry.content_type.clone(), entry.body.clone());
+        let also = kept_row(&admission, prepared, &content_type, &body);
         let bill = Bill {
             usage,
-            route: Some(way(route)),
-            upstream_status: Some(200),
+            cached: Some(price),
             first_token_at: Some(self.metering.now()),
             ..Bill::default()
         };
         let charged = self.metering.settle(admission, bill, also).await?;
-        Ok(Answered::Full { content_type, body, charged, replayed: false })
+        let told = Told { cache: Some("hit"), ..Told::default() };
+        Ok(Answered::Full { content_type, body, charged, told, replayed: false })
     }
 
-    /// Nothing was received: nothing is charged.
-    async fn fail(&self, admission: Admission, route: &Route, error: CallError) -> Error {
+    /// The client gets nothing: nothing is charged.
+    async fn fail(
+        &self,
+        admission: Admission,
+        trail: Trail,
+        error: Error,
+        purchase: Option<Purchase>,
+    ) -> Error {
         let upstream_status = match &error {
-            CallError::Refused(refusal) => Some(refusal.status),
+            Error::Upstream(CallError::Refused(refusal)) => Some(refusal.status),
             _ => None,
         };
         let bill = Bill {
-            route: Some(way(route)),
+            route: trail.last_route(),
             upstream_status,
-            error_code: Some(Error::call_code(&error)),
+            error_code: Some(error.record_code()),
+            purchase,
+            attempts: trail.into_attempts(),
             ..Bill::default()
         };
         match self.metering.release(admission, bill).await {
-            Ok(_) => Error::Upstream(error),
+            Ok(_) => error,
             Err(failure) => failure.into(),
         }
     }
 
     /// The client left before anything came.
-    async fn abandon(&self, admission: Admission, prepared: &Prepared) {
-        let route = Some(way(&prepared.way.route));
-        let bill =
-            Bill { route, client_gone: true, error_code: Some("client_gone"), ..Bill::default() };
+    async fn abandon(&self, admission: Admission, trail: Trail) {
+        let bill = Bill {
+            route: trail.last_route(),
+            client_gone: true,
+            error_code: Some(CLIENT_GONE),
+            attempts: trail.into_attempts(),
+            ..Bill::default()
+        };
         if let Err(error) = self.metering.release(admission, bill).await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
@@ -231,10 +314,14 @@ impl Gateway {
             id: id.clone(),
             cost: record.cost,
             currency: record.currency,
+            seq: record.op_seq.unwrap_or(0),
             balance: self.metering.available(org_id, record.currency).await?,
+            pace: Vec::new(),
+            upstream_time: None,
         };
         let Kept { content_type, body } = kept;
-        Ok(Some(Answered::Full { content_type, body, charged, replayed: true }))
+        let told = Told::default();
+        Ok(Some(Answered::Full { content_type, body, charged, told, replayed: true }))
     }
 
     fn call_of(prepared: &Prepared, id: ChargeId, fingerprint: Option<[u8; 16]>) -> Call {
@@ -248,40 +335,51 @@ impl Gateway {
             output_bound: prepared.output_bound,
             fingerprint,
             request_id: Arc::clone(&prepared.request_id),
+            step: None,
         }
     }
 }
 
-/// A stream counts as answered when its first frame is there: before that, its failure can still be
-/// told by a status.
-async fn begun(answer: Result<Answer, CallError>) -> Result<Answer, CallError> {
-    let Ok(Answer::Stream(mut stream)) = answer else { return answer };
-    match stream.next().await {
-        Some(Ok(piece)) => stream.unread(piece),
-        Some(Err(error)) => return Err(error),
-        None => return Err(CallError::Broken("the stream is empty".to_owned())),
-    }
-    Ok(Answer::Stream(stream))
-}
-
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every call is new: a box would cost each an allocation"
+)]
 enum Admitted {
     New(Admission),
     Before(Box<Answered>),
 }
 
-/// Resolves when the client has left and the call is to be cut off.
-async fn left(reply: &mut Reply, prepared: &Prepared, finish: bool) {
-    if finish || prepared.way.route.provider.on_disconnect() == OnDisconnect::Drain {
-        std::future::pending::<()>().await;
-    }
-    reply.closed().await;
+/// The row that keeps the answer of a call that can be repeated.
+fn kept_row(
+    admission: &Admission,
+    prepared: &Prepared,
+    content_type: &str,
+    body: &Bytes,
+) -> Vec<Attachment> {
+    let kept = prepared.repeat.as_ref().map(|_| {
+        let kept = Kept { content_type: content_type.to_owned(), body: body.clone() };
+        store::answer_row(admission.id(), &prepared.caller.org_id, &kept)
+    });
+    kept.into_iter().collect()
 }
 
 /// The way as usage records name it.
 pub(crate) fn way(route: &Route) -> metering::Route {
     metering::Route {
-        provider: Arc::clone(route.provider.name()),
-        upstream_model: Arc::clone(&route.upstream_model),
+        provider: Arc::clone(route.provider().name()),
+        upstream_model: Arc::clone(route.upstream_model()),
+    }
+}
+
+/// What the upstream asks for these tokens, if its prices are known.
+pub(crate) fn purchase(route: &Route, tokens: &Tokens) -> Option<Purchase> {
+    let cost = route.cost()?;
+    match cost.charge(tokens) {
+        Ok(amount) => Some(Purchase { amount, currency: cost.currency() }),
+        Err(error) => {
+            tracing::error!(provider = %route.provider().name(), %error, "the purchase cost is not recorded");
+            None
+        }
     }
 }
 
@@ -293,7 +391,7 @@ pub(crate) fn reported(usage: models::Usage) -> Usage {
 
 /// What was counted here: the output as it came, and the input by its size.
 pub(crate) fn estimated(prepared: &Prepared, output: u64) -> Usage {
-    let input = estimate_input(&prepared.way.body);
+    let input = estimate_input(prepared.request.body());
     let tokens = Tokens { input, output, ..Tokens::default() };
     Usage { tokens, source: UsageSource::Estimated, ..Usage::default() }
 }

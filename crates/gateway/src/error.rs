@@ -3,8 +3,15 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use models::{CallError, Refusal, RequestError};
+use kernel::Amount;
+use metering::{LimitMeasure, Pace};
+use models::{CallError, NoWay, Refusal, RequestError};
 use serde_json::json;
+
+use crate::http::rate_limits;
+
+/// When to look again after a provider that an administrator has switched off.
+const SWITCHED_OFF: Duration = Duration::from_secs(30);
 
 /// A refused or failed call.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +51,12 @@ pub enum Error {
     /// The upstream refused or failed.
     #[error("the upstream failed")]
     Upstream(#[source] CallError),
+    /// No route of the model can be asked.
+    #[error("no route can be asked")]
+    NoWay(#[source] NoWay),
+    /// The guard lets the request or answer not pass.
+    #[error("the guard does not let it pass")]
+    ContentRefused,
     /// The database could not be read.
     #[error("the database failed")]
     Store(#[from] store::Error),
@@ -98,6 +111,12 @@ impl From<Error> for web::Error {
             ),
             Error::Metering(cause) => metering(cause),
             Error::Upstream(cause) => upstream(&cause),
+            Error::NoWay(why) => no_way(why),
+            Error::ContentRefused => Self::new(
+                StatusCode::BAD_REQUEST,
+                "content_refused",
+                "the request or its answer holds what is not allowed here: change the request",
+            ),
             Error::Store(cause) => Self::internal(&cause),
             Error::Stopping => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -124,6 +143,7 @@ fn metering(error: metering::Error) -> web::Error {
             format!("the call needs {required} {currency} and {available} {currency} is available: top up, or ask for fewer max_tokens"),
         )
         .details(json!({"required": required, "available": available, "currency": currency})),
+        Metering::LimitReached(reached) => limited(&reached),
         Metering::Conflict => web::Error::new(
             StatusCode::CONFLICT,
             "idempotency_conflict",
@@ -144,14 +164,69 @@ fn metering(error: metering::Error) -> web::Error {
             )
             .retry_after(Duration::from_secs(5))
         }
+        query if query.is_query() => {
+            web::Error::new(StatusCode::BAD_REQUEST, "invalid_query", query.to_string())
+        }
         other @ (Metering::Repeated
         | Metering::Refused(_)
         | Metering::Sweep(_)
+        | Metering::Limits(_)
+        | Metering::InvalidLimit(_)
         | Metering::Pricing(_)
         | Metering::Store(_)
         | Metering::DamagedPrice(_)
-        | Metering::DamagedRecord(_)) => web::Error::internal(&other),
+        | Metering::PriceBook(_)
+        | Metering::DamagedRecord(_)
+        | Metering::NeedsOrganization
+        | Metering::Cursor
+        | Metering::GroupBy(_)
+        | Metering::TimeZone(_)
+        | Metering::Times
+        | Metering::TooManyRows) => web::Error::internal(&other),
     }
+}
+
+/// 429 as the OpenAI API has it. A call that is beyond the limit by itself is told so: waiting
+/// would not help it.
+fn limited(reached: &metering::Reached) -> web::Error {
+    let seconds = reached.retry_after.as_secs();
+    let advice = if reached.most == 0 {
+        "it allows nothing: ask the operator".to_owned()
+    } else if reached.too_large {
+        "this call alone is more than that: ask for fewer max_tokens".to_owned()
+    } else {
+        format!("send the request again in {seconds} s")
+    };
+    let figure = |value: i64| match reached.measure {
+        LimitMeasure::Spend => json!(Amount::from_nanos(value)),
+        _ => json!(value),
+    };
+    let message = format!("the limit of {} is reached: {advice}", reached.what);
+    let mut error = match reached.measure {
+        LimitMeasure::Spend => {
+            web::Error::new(StatusCode::TOO_MANY_REQUESTS, "spend_limit_reached", message)
+        }
+        LimitMeasure::Concurrency => {
+            web::Error::new(StatusCode::TOO_MANY_REQUESTS, "concurrency_limit_reached", message)
+        }
+        LimitMeasure::Requests | LimitMeasure::Tokens => {
+            web::Error::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", message)
+        }
+    }
+    .details(json!({
+        "limit": figure(reached.most),
+        "used": figure(reached.used),
+        "wanted": figure(reached.wanted),
+        "reset_seconds": seconds,
+    }))
+    .retry_after(reached.retry_after);
+    error.headers = rate_limits(&[Pace {
+        measure: reached.measure,
+        most: reached.most,
+        remaining: reached.most.saturating_sub(reached.used).max(0),
+        resets_in: reached.retry_after,
+    }]);
+    error
 }
 
 fn request(error: &RequestError) -> web::Error {
@@ -193,8 +268,31 @@ fn upstream(error: &CallError) -> web::Error {
             "upstream_too_large",
             format!("the model's answer is larger than {limit} bytes: ask for less, or stream it"),
         ),
+        CallError::CutOff => unavailable(SWITCHED_OFF),
         CallError::Refused(refusal) => refused(refusal),
     }
+}
+
+fn no_way(why: NoWay) -> web::Error {
+    match why {
+        NoWay::Full => web::Error::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "provider_busy",
+            "the model's providers have as many calls as they may: send the request again later",
+        )
+        .retry_after(Duration::from_secs(1)),
+        NoWay::Resting(rest) => unavailable(rest),
+        NoWay::Off => unavailable(SWITCHED_OFF),
+    }
+}
+
+fn unavailable(rest: Duration) -> web::Error {
+    web::Error::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "provider_unavailable",
+        "the model's providers are not available now: send the request again later, or use another model",
+    )
+    .retry_after(rest.max(Duration::from_secs(1)))
 }
 
 fn refused(refusal: &Refusal) -> web::Error {
@@ -231,13 +329,26 @@ fn said(refusal: &Refusal) -> String {
 }
 
 impl Error {
-    /// The code that a usage record keeps of a failed call.
+    /// The code that a usage record keeps of a call that failed.
+    pub(crate) fn record_code(&self) -> &'static str {
+        match self {
+            Self::Upstream(error) => Self::call_code(error),
+            Self::ContentRefused => "content_refused",
+            Self::NoWay(NoWay::Full) => "provider_busy",
+            Self::NoWay(NoWay::Resting(_) | NoWay::Off) => "provider_unavailable",
+            Self::Metering(metering::Error::InsufficientFunds { .. }) => "insufficient_balance",
+            _ => "internal",
+        }
+    }
+
+    /// The code of a failed attempt.
     pub(crate) fn call_code(error: &CallError) -> &'static str {
         match error {
             CallError::Connect(_) => "upstream_unreachable",
             CallError::Timeout(_) => "upstream_timeout",
             CallError::Broken(_) => "upstream_broken",
             CallError::TooLarge(_) => "upstream_too_large",
+            CallError::CutOff => "provider_unavailable",
             CallError::Refused(refusal) => match refusal.status {
                 400 | 413 | 422 => "upstream_invalid_request",
                 429 => "upstream_rate_limited",

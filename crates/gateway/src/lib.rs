@@ -7,15 +7,22 @@
 //!
 //! Tables: `gateway_answers`.
 
+mod ask;
+mod cache;
 mod call;
+mod config;
 mod error;
+mod guard;
 mod http;
 mod relay;
 mod replay;
 mod service;
 mod store;
+mod trace;
 
+pub use config::{CacheConfig, GuardAction, GuardConfig, GuardOn};
 pub use error::Error;
+pub use guard::{Guard, GuardError};
 pub use http::{document, router};
-pub use service::Gateway;
+pub use service::{Gateway, Options};
 pub use store::MIGRATIONS;

@@ -2,17 +2,21 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use http_body::Frame;
 use kernel::{ChargeId, Timestamp};
-use metering::{Admission, Bill, Charged};
-use models::{CallError, ChatStream, OnDisconnect, Piece, Route};
+use metering::{Admission, Bill, Charged, Pace};
+use models::{CallError, ChatStream, OnDisconnect, Piece, Place};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::call::{Prepared, estimated, reported, way};
+use crate::ask::Trail;
+use crate::cache::Entry;
+use crate::call::{Prepared, Told, estimated, purchase, reported, way};
+use crate::guard::{Found, StreamGuard};
 use crate::store::{self, Answer};
 use crate::{Error, Gateway};
 
@@ -27,6 +31,9 @@ const STREAM_TYPE: &str = "text/event-stream; charset=utf-8";
 #[derive(Debug)]
 pub(crate) struct Relay {
     id: ChargeId,
+    pace: Vec<Pace>,
+    told: Told,
+    upstream_time: Option<Duration>,
     state: State,
 }
 
@@ -54,10 +61,18 @@ struct Open {
     gateway: Gateway,
     admission: Option<Admission>,
     prepared: Prepared,
-    route: Route,
+    /// Kept until the end: a stream that runs takes up room at its provider.
+    place: Place,
     stream: ChatStream,
+    trail: Trail,
     first_token_at: Option<Timestamp>,
     kept: Option<BytesMut>,
+    /// Under what the cache keeps the answer, when it is whole.
+    caching: Option<[u8; 32]>,
+    guard: Option<StreamGuard>,
+    /// The last frame, while what the guard held back goes before it.
+    done: Option<Bytes>,
+    whole: bool,
     extending: Option<Extending>,
     /// Frames that wait for more of the wallet to be held.
     waiting: Option<Bytes>,
@@ -68,23 +83,38 @@ impl Relay {
         gateway: Gateway,
         admission: Admission,
         prepared: Prepared,
-        route: Route,
+        place: Place,
         stream: ChatStream,
+        trail: Trail,
     ) -> Self {
-        let id = admission.id().clone();
-        let kept = prepared.repeat.as_ref().map(|_| BytesMut::new());
+        let (id, pace) = (admission.id().clone(), admission.pace().to_vec());
+        let told = Told::of(&prepared, &place);
+        let upstream_time = admission.upstream_time();
+        let caching = prepared.caching.key().filter(|_| place.fallback().is_none());
+        let kept = (prepared.repeat.is_some() || caching.is_some()).then(BytesMut::new);
+        let guard = gateway.guard.clone().filter(|guard| guard.reads_output());
         let open = Open {
             gateway,
             admission: Some(admission),
             prepared,
-            route,
+            place,
             stream,
+            trail,
             first_token_at: None,
             kept,
+            caching,
+            guard: guard.map(StreamGuard::new),
+            done: None,
+            whole: false,
             extending: None,
             waiting: None,
         };
-        Self { id, state: State::Open(Box::new(open)) }
+        Self { id, pace, told, upstream_time, state: State::Open(Box::new(open)) }
+    }
+
+    /// How long the upstream took to begin.
+    pub(crate) const fn upstream_time(&self) -> Option<Duration> {
+        self.upstream_time
     }
 
     /// The call's id.
@@ -92,11 +122,21 @@ impl Relay {
         &self.id
     }
 
+    /// How the caller's limits stood at admission.
+    pub(crate) fn pace(&self) -> &[Pace] {
+        &self.pace
+    }
+
+    /// What the answer says of where it comes from.
+    pub(crate) const fn told(&self) -> &Told {
+        &self.told
+    }
+
     fn settle(&mut self, ending: Ending) {
         let State::Open(open) = std::mem::replace(&mut self.state, State::Ended) else { return };
         let failed = match &ending {
             Ending::Done(_) => None,
-            Ending::Failed(error) => Some(error.stream_code()),
+            Ending::Failed(error) => Some(error.record_code()),
         };
         let calls = open.gateway.calls.clone();
         let settling = calls.spawn(open.end(failed, false));
@@ -146,15 +186,61 @@ impl Drop for Relay {
 }
 
 impl Open {
-    /// The next part, as far as it is paid for.
+    /// The next part, as far as it is paid for and may pass.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Error>> {
+        if let Some(done) = self.done.take() {
+            return Poll::Ready(Ok(Piece::Done(done)));
+        }
+        loop {
+            let piece = ready!(self.poll_paid(cx))?;
+            self.whole |= matches!(piece, Piece::Done(_));
+            let passed = match self.guarded(piece) {
+                Ok(piece) => piece,
+                Err(Found) => return Poll::Ready(Err(Error::ContentRefused)),
+            };
+            if let Some(piece) = passed {
+                if let Piece::Frames(frames) = &piece {
+                    self.keep(frames);
+                }
+                return Poll::Ready(Ok(piece));
+            }
+        }
+    }
+
+    /// What of a part may pass now.
+    fn guarded(&mut self, piece: Piece) -> Result<Option<Piece>, Found> {
+        let Some(guard) = &mut self.guard else { return Ok(Some(piece)) };
+        match piece {
+            Piece::Frames(frames) => {
+                let passed = guard.push(&frames)?;
+                Ok((!passed.is_empty()).then_some(Piece::Frames(passed)))
+            }
+            Piece::Done(done) => {
+                let rest = guard.finish()?;
+                if rest.is_empty() {
+                    return Ok(Some(Piece::Done(done)));
+                }
+                self.done = Some(done);
+                Ok(Some(Piece::Frames(rest)))
+            }
+        }
+    }
+
+    /// The next part, as far as it is paid for.
+    fn poll_paid(&mut self, cx: &mut Context<'_>) -> Poll<Result<Piece, Error>> {
         ready!(self.poll_extension(cx))?;
         if let Some(frames) = self.waiting.take() {
             return Poll::Ready(Ok(Piece::Frames(frames)));
         }
         let piece = match ready!(self.stream.poll_next(cx)) {
+            Some(Ok(Piece::Frames(_))) if self.place.route().provider().is_disabled() => {
+                return Poll::Ready(Err(Error::Upstream(CallError::CutOff)));
+            }
             Some(Ok(piece)) => piece,
-            Some(Err(error)) => return Poll::Ready(Err(Error::Upstream(error))),
+            Some(Err(error)) => {
+                self.place.failed(&error);
+                return Poll::Ready(Err(Error::Upstream(error)));
+            }
             None => {
                 return Poll::Ready(Err(Error::Upstream(CallError::Broken(
                     "it ended twice".to_owned(),
@@ -165,7 +251,6 @@ impl Open {
         if self.first_token_at.is_none() && self.stream.tally().content_frames > 0 {
             self.first_token_at = Some(self.gateway.metering.now());
         }
-        self.keep(&frames);
         if !self.must_extend() {
             return Poll::Ready(Ok(Piece::Frames(frames)));
         }
@@ -219,7 +304,7 @@ impl Open {
 
     /// The client has left before the end.
     async fn client_left(mut self: Box<Self>) -> Result<Charged, metering::Error> {
-        let drain = self.route.provider.on_disconnect() == OnDisconnect::Drain;
+        let drain = self.place.route().provider().on_disconnect() == OnDisconnect::Drain;
         let mut failed = None;
         if drain || self.prepared.repeat.is_some() {
             loop {
@@ -227,7 +312,7 @@ impl Open {
                     Ok(Piece::Frames(_)) => {}
                     Ok(Piece::Done(_)) => break,
                     Err(error) => {
-                        failed = Some(error.stream_code());
+                        failed = Some(error.record_code());
                         break;
                     }
                 }
@@ -255,11 +340,12 @@ impl Open {
         let reported_usage = tally.usage.clone().filter(models::Usage::is_usable);
         let received = tally.received();
         let mut bill = Bill {
-            route: Some(way(&self.route)),
+            route: Some(way(self.place.route())),
             upstream_status: Some(200),
             error_code,
             client_gone,
             first_token_at: self.first_token_at,
+            attempts: std::mem::take(&mut self.trail).into_attempts(),
             ..Bill::default()
         };
         if reported_usage.is_none() && received == 0 && !tally.finished {
@@ -273,9 +359,20 @@ impl Open {
             bill.usage.raw = Some(usage.raw.clone());
             bill.usage.anomalies = usage.anomaly_text();
         }
-        let kept = self.kept.take().filter(|_| error_code.is_none());
-        let also = kept.map(|body| {
-            let body = [body.as_ref(), b"data: [DONE]\n\n"].concat().into();
+        bill.purchase = purchase(self.place.route(), &bill.usage.tokens);
+        let kept = self.kept.take().filter(|_| error_code.is_none() && self.whole);
+        let kept: Option<Bytes> =
+            kept.map(|body| [body.as_ref(), b"data: [DONE]\n\n"].concat().into());
+        if let (Some(key), Some(body)) = (self.caching, &kept) {
+            let entry = Entry {
+                content_type: STREAM_TYPE.to_owned(),
+                body: body.clone(),
+                tokens: bill.usage.tokens,
+                charge_id: admission.id().clone(),
+            };
+            self.gateway.answers.keep(key, entry).await;
+        }
+        let also = kept.filter(|_| self.prepared.repeat.is_some()).map(|body| {
             let answer = Answer { content_type: STREAM_TYPE.to_owned(), body };
             store::answer_row(admission.id(), &self.prepared.caller.org_id, &answer)
         });
@@ -296,7 +393,7 @@ fn last_bytes(
     };
     let charge = json!({
         "charge_id": charged.id, "cost": charged.cost, "currency": charged.currency,
-        "balance": charged.balance,
+        "balance": charged.balance, "seq": charged.seq,
     });
     let mut bytes = format!(": ledgerline {charge}\n\n").into_bytes();
     match ending {
@@ -311,15 +408,4 @@ fn error_frame(error: Error) -> Bytes {
     let error = web::Error::from(error);
     let frame = web::Dialect::OpenAi.body(&error);
     format!("data: {frame}\n\n").into()
-}
-
-impl Error {
-    /// The code that a usage record keeps of a stream that failed.
-    fn stream_code(&self) -> &'static str {
-        match self {
-            Self::Upstream(error) => Self::call_code(error),
-            Self::Metering(metering::Error::InsufficientFunds { .. }) => "insufficient_balance",
-            _ => "internal",
-        }
-    }
 }

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use identity::Identity;
 use metering::Metering;
-use models::{Model, ModelKind, Models};
+use models::{Model, ModelKind, Models, RequestError};
 use store::Database;
+use telemetry::Traces;
 use tokio_util::task::TaskTracker;
 
-use crate::Error;
+use crate::cache::Answers;
+use crate::guard::Verdict;
+use crate::{CacheConfig, Error, Guard};
 
 /// The service behind `/v1`. Cheap to clone; the state of its routes.
 #[derive(Clone, Debug)]
@@ -22,6 +26,20 @@ pub struct Parts {
     pub(crate) models: Arc<Models>,
     pub(crate) database: Database,
     pub(crate) calls: TaskTracker,
+    pub(crate) answers: Answers,
+    pub(crate) guard: Option<Arc<Guard>>,
+    pub(crate) traces: Option<Arc<Traces>>,
+}
+
+/// What stands between callers and models, all off by default.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Answers that may be given again.
+    pub cache: CacheConfig,
+    /// What is let neither in nor out.
+    pub guard: Option<Arc<Guard>>,
+    /// Where calls are traced.
+    pub traces: Option<Arc<Traces>>,
 }
 
 impl Gateway {
@@ -31,8 +49,32 @@ impl Gateway {
         metering: Metering,
         models: Arc<Models>,
         database: Database,
+        options: Options,
     ) -> Self {
-        Self(Arc::new(Parts { identity, metering, models, database, calls: TaskTracker::new() }))
+        Self(Arc::new(Parts {
+            identity,
+            metering,
+            models,
+            database,
+            calls: TaskTracker::new(),
+            answers: Answers::new(options.cache),
+            guard: options.guard,
+            traces: options.traces,
+        }))
+    }
+
+    /// The request as it may pass, and whether it may not.
+    pub(crate) fn guarded<T>(
+        &self,
+        request: T,
+        body: &Bytes,
+        parse: fn(&Bytes) -> Result<T, RequestError>,
+    ) -> Result<(T, bool), Error> {
+        match self.guard.as_ref().map(|guard| guard.input(body)) {
+            None | Some(Verdict::Fine) => Ok((request, false)),
+            Some(Verdict::Masked(body)) => Ok((parse(&body)?, false)),
+            Some(Verdict::Refused) => Ok((request, true)),
+        }
     }
 
     /// The model of this public name, if it does what is asked.

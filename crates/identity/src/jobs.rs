@@ -48,6 +48,12 @@ impl Identity {
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             turn.tick().await;
+            if let Err(error) = self.purge_replays().await {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "old signed requests cannot be forgotten"
+                );
+            }
             if let Err(error) = self.record_uses().await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -68,15 +74,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{Caller, Role};
+    use crate::{Caller, OrgKind, Role};
 
     fn used(key: usize, last_used_at: Option<Timestamp>) -> Credential {
         let caller = Caller {
-            org_id: "o".into(),
-            user_id: None,
-            app_id: None,
             key_id: Some(key.to_string().into()),
-            role: Role::Member,
+            ..Caller::new("o".into(), OrgKind::Customer, Role::Member)
         };
         Credential { caller: Arc::new(caller), disabled: false, expires_at: None, last_used_at }
     }

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kernel::Secret;
 use serde::{Deserialize, Serialize};
 
+use crate::seal::Seal;
 use crate::{Error, Result};
 
 const SHORTEST: usize = 32;
@@ -33,6 +34,10 @@ pub struct Config {
 #[derive(Clone)]
 pub struct ServerSecret {
     keys: [u8; 32],
+    repeats: [u8; 32],
+    sealing: [u8; 32],
+    replays: [u8; 32],
+    cache: [u8; 32],
     check: String,
 }
 
@@ -68,6 +73,13 @@ impl ServerSecret {
         let check = blake3::derive_key("ledgerline 2026 secret check", material);
         Self {
             keys: blake3::derive_key("ledgerline 2026 api key hash", material),
+            repeats: blake3::derive_key(
+                "ledgerline 2026 api key of a repeatable request",
+                material,
+            ),
+            sealing: blake3::derive_key("ledgerline 2026 secrets at rest", material),
+            replays: blake3::derive_key("ledgerline 2026 replay token", material),
+            cache: blake3::derive_key("ledgerline 2026 shared cache", material),
             check: URL_SAFE_NO_PAD.encode(check),
         }
     }
@@ -77,9 +89,55 @@ impl ServerSecret {
         &self.check
     }
 
+    /// What seals secrets that must be known in clear.
+    pub(crate) fn seal(&self) -> Result<Seal> {
+        Seal::new(&self.sealing)
+    }
+
+    /// What is remembered of a signed request.
+    pub(crate) fn replay_token(&self, parts: &[&[u8]]) -> u128 {
+        let mut hasher = blake3::Hasher::new_keyed(&self.replays);
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        let mut token = [0; 16];
+        hasher.finalize_xof().fill(&mut token);
+        u128::from_be_bytes(token)
+    }
+
+    /// What names and values of the cache that instances share are made with.
+    pub const fn cache_key(&self) -> [u8; 32] {
+        self.cache
+    }
+
     /// What is stored of an API key.
     pub(crate) fn hash_key(&self, api_key: &str) -> [u8; 32] {
         *blake3::keyed_hash(&self.keys, api_key.as_bytes()).as_bytes()
+    }
+
+    /// The API key of this id that a request with this seed creates, whenever it is asked for. It
+    /// can be had from nothing that is stored: it takes this secret and the request's own.
+    pub(crate) fn derived_api_key(&self, seed: &str, id: &str) -> (Secret, String) {
+        let (mut start, mut secret) = ([0; 6], [0; 32]);
+        let mut output = self.derive_for(seed, id);
+        output.fill(&mut start);
+        output.fill(&mut secret);
+        api_key(start, secret)
+    }
+
+    /// The same for a secret that is no API key.
+    pub(crate) fn derived_secret(&self, seed: &str, id: &str) -> [u8; 32] {
+        let mut secret = [0; 32];
+        self.derive_for(seed, &format!("secret of {id}")).fill(&mut secret);
+        secret
+    }
+
+    fn derive_for(&self, seed: &str, id: &str) -> blake3::OutputReader {
+        let mut hasher = blake3::Hasher::new_keyed(&self.repeats);
+        hasher.update(&(seed.len() as u64).to_le_bytes());
+        hasher.update(seed.as_bytes()).update(id.as_bytes());
+        hasher.finalize_xof()
     }
 }
 
@@ -98,7 +156,7 @@ fn create(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     }
 }
 
-fn random<const N: usize>() -> Result<[u8; N]> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|_cause| Error::Random)?;
     Ok(bytes)
@@ -106,11 +164,14 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 
 /// A new API key with 256 random bits, and the start of it that may be shown.
 pub(crate) fn new_api_key() -> Result<(Secret, String)> {
-    let id = URL_SAFE_NO_PAD.encode(random::<6>()?);
-    let secret = URL_SAFE_NO_PAD.encode(random::<32>()?);
-    let api_key = format!("{KEY_START}{id}_{secret}");
+    Ok(api_key(random()?, random()?))
+}
+
+fn api_key(start: [u8; 6], secret: [u8; 32]) -> (Secret, String) {
+    let (start, secret) = (URL_SAFE_NO_PAD.encode(start), URL_SAFE_NO_PAD.encode(secret));
+    let api_key = format!("{KEY_START}{start}_{secret}");
     let prefix = api_key.chars().take(PREFIX_LENGTH).collect();
-    Ok((Secret::from(api_key), prefix))
+    (Secret::from(api_key), prefix)
 }
 
 /// Whether a text can be an API key at all; what cannot is refused without looking it up.
@@ -155,6 +216,14 @@ mod tests {
         assert_ne!(one.expose(), two.expose());
         assert!(one.expose().starts_with(&prefix));
         assert!(is_api_key(one.expose()) && is_api_key(two.expose()));
+        let secret = ServerSecret::derive(b"material");
+        let (derived, again) =
+            (secret.derived_api_key("seed", "1"), secret.derived_api_key("seed", "1"));
+        assert_eq!(derived.0.expose(), again.0.expose());
+        assert!(is_api_key(derived.0.expose()));
+        for other in [secret.derived_api_key("seed", "2"), secret.derived_api_key("see", "d1")] {
+            assert_ne!(derived.0.expose(), other.0.expose());
+        }
         assert!(!is_api_key(&prefix) && !is_api_key(&one.expose().replace("llk_", "sk-_")));
     }
 }

@@ -1,4 +1,4 @@
-//! Words every other crate uses: ids, time, money amounts, pages, secrets. No I/O.
+//! Words every other crate uses: ids, time, money amounts, pages, lines of CSV, secrets. No I/O.
 //!
 //! Invariants:
 //! - money is an integer ([`Amount`], billionths of a unit); no float touches it;
@@ -7,14 +7,18 @@
 
 mod amount;
 mod asset;
+mod csv;
 pub mod id;
 mod page;
 mod secret;
 mod time;
+mod zone;
 
 pub use amount::{Amount, AmountError};
 pub use asset::{Asset, AssetError};
+pub use csv::csv_line;
 pub use id::{AppId, ChargeId, KeyId, OrgId, UserId};
 pub use page::{Cursor, CursorError, Page, PageRequest};
 pub use secret::Secret;
 pub use time::{Clock, SharedClock, SystemClock, Timestamp};
+pub use zone::{Span, UnknownZone, Zone};

@@ -1,8 +1,9 @@
 //! The bytes that hashes are made of: fixed order, fixed widths, lengths in front.
 
+use kernel::Timestamp;
 use store::Value;
 
-use crate::{AccountKey, Command, Operation};
+use crate::{AccountKey, Command, LotTerms, Operation};
 
 /// Fields in order, to be hashed as a whole: one long input is far cheaper than many short ones.
 pub(crate) struct Canon(Vec<u8>);
@@ -44,6 +45,12 @@ impl Canon {
         self.bytes(key.owner.as_bytes());
         self.bytes(key.kind.as_str().as_bytes());
         self.bytes(key.asset.as_str().as_bytes());
+    }
+
+    pub(crate) fn terms(&mut self, terms: &LotTerms) {
+        self.bytes(terms.kind.as_str().as_bytes());
+        self.int(i64::from(terms.priority));
+        self.opt_int(terms.expires_at.map(Timestamp::micros));
     }
 
     pub(crate) fn value(&mut self, value: &Value) {
@@ -91,19 +98,30 @@ pub(crate) fn content(operation: &Operation) -> [u8; 16] {
                 canon.int(leg.amount.nanos());
             }
         }
-        Command::Hold { legs, lease_until: _ } => {
+        Command::Grant { leg, terms } => {
+            canon.account(&leg.from);
+            canon.account(&leg.to);
+            canon.int(leg.amount.nanos());
+            canon.terms(terms);
+        }
+        Command::ExpireLot { lot } => {
+            canon.int(lot.seq);
+            canon.int(lot.leg);
+        }
+        // Limits may have changed since the first try.
+        Command::Hold { legs, claims: _, lease_until: _ } => {
             for leg in legs {
                 canon.account(&leg.account);
                 canon.int(leg.amount.nanos());
             }
         }
-        Command::Extend { hold, leg, amount } => {
+        Command::Extend { hold, leg, amount, tokens: _ } => {
             canon.int(hold.0);
             canon.int(i64::from(*leg));
             canon.int(amount.nanos());
         }
         Command::Renew { holds, lease_until: _ } => holds.iter().for_each(|hold| canon.int(hold.0)),
-        Command::Settle { hold, charges, max_debt } => {
+        Command::Settle { hold, charges, max_debt, tokens: _ } => {
             canon.int(hold.0);
             canon.int(max_debt.nanos());
             for charge in charges {
@@ -118,6 +136,7 @@ pub(crate) fn content(operation: &Operation) -> [u8; 16] {
             canon.int(i64::from(*orphaned));
         }
         Command::Reverse { original } => canon.bytes(original.as_bytes()),
+        Command::Note => {}
     }
     canon.short()
 }
@@ -133,6 +152,9 @@ pub(crate) const fn kind(command: &Command) -> i64 {
         Command::Void { .. } => VOID,
         Command::Expire { .. } => EXPIRE,
         Command::Reverse { .. } => REVERSE,
+        Command::Grant { .. } => GRANT,
+        Command::ExpireLot { .. } => EXPIRE_LOT,
+        Command::Note => NOTE,
     }
 }
 
@@ -144,6 +166,9 @@ pub(crate) const SETTLE: i64 = 5;
 pub(crate) const VOID: i64 = 6;
 pub(crate) const EXPIRE: i64 = 7;
 pub(crate) const REVERSE: i64 = 8;
+pub(crate) const GRANT: i64 = 9;
+pub(crate) const EXPIRE_LOT: i64 = 10;
+pub(crate) const NOTE: i64 = 20;
 
 /// The hash of one audited row.
 pub(crate) fn row_hash(table: &str, values: &[Value]) -> [u8; 16] {

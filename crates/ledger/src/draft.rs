@@ -2,9 +2,13 @@
 
 use kernel::Amount;
 
+use crate::counters::{Counter, CounterId, HeldClaim, resets_at};
+use crate::lots::{Burn, burns};
 use crate::rows::{Account, Hold, HoldLegRow, HoldState, TransferRow};
 use crate::state::{Changes, Original, State};
-use crate::{AccountKey, AccountKind, Balance, Refusal};
+use crate::{
+    AccountKey, AccountKind, Balance, Claim, Claimed, Lot, LotId, LotTerms, Measure, Refusal,
+};
 
 /// One operation's changes to the books, which can be taken back as a whole.
 pub(crate) struct Draft<'a> {
@@ -20,6 +24,8 @@ enum Undo {
     Created(i64),
     Hold(i64, Option<Hold>),
     Reversed(std::sync::Arc<str>),
+    Lots(i64, Vec<Lot>),
+    Counter(CounterId, Counter),
 }
 
 /// What an operation has drafted.
@@ -33,6 +39,12 @@ pub(crate) struct Drafted {
     touched_accounts: Vec<i64>,
     touched_holds: Vec<i64>,
     reversed: Option<i64>,
+    pub(crate) lots: Vec<Lot>,
+    pub(crate) burns: Vec<Burn>,
+    touched_lots: Vec<(i64, LotId)>,
+    touched_counters: Vec<CounterId>,
+    touched_claims: Vec<i64>,
+    pub(crate) claimed: Vec<Claimed>,
 }
 
 impl Drafted {
@@ -46,6 +58,11 @@ impl Drafted {
         changes.new_holds.extend(self.opened_hold);
         changes.touched_holds.extend(self.touched_holds);
         changes.reversals.extend(self.reversed.map(|original| (original, seq)));
+        changes.new_lots.extend(self.lots.iter().map(|lot| (lot.account, lot.id)));
+        changes.touched_lots.extend(self.touched_lots);
+        changes.burns.extend((0..).zip(self.burns).map(|(position, burn)| (seq, position, burn)));
+        changes.touched_counters.extend(self.touched_counters);
+        changes.touched_claims.extend(self.touched_claims);
     }
 }
 
@@ -69,6 +86,8 @@ impl<'a> Draft<'a> {
                 }
                 Undo::Hold(id, Some(before)) => drop(self.state.holds.insert(id, before)),
                 Undo::Hold(id, None) => drop(self.state.holds.remove(&id)),
+                Undo::Lots(account, before) => *self.state.lots_mut(account) = before,
+                Undo::Counter(id, before) => self.state.put_counter(id, before),
                 Undo::Reversed(id) => {
                     if let Some(original) = self.state.originals.get_mut(&id) {
                         original.reversed = false;
@@ -141,8 +160,59 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Moves money; floors are checked by whoever calls.
+    /// Moves money, out of lots in their order; floors are checked by whoever calls.
     pub(crate) fn move_money(&mut self, from: i64, to: i64, nanos: i64) -> Result<(), Refusal> {
+        let burns = match self.state.lots(from) {
+            [] => Vec::new(),
+            lots => self.in_order(burns(lots, self.posted(from), nanos)),
+        };
+        self.move_plain(from, to, nanos)?;
+        burns.into_iter().for_each(|burn| self.burn(from, burn));
+        Ok(())
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "a test build takes this guard away")]
+    const fn in_order(&self, burns: Vec<Burn>) -> Vec<Burn> {
+        burns
+    }
+
+    #[cfg(test)]
+    fn in_order(&self, burns: Vec<Burn>) -> Vec<Burn> {
+        match self.state.sabotage {
+            Some(crate::state::Sabotage::BurnAtRandom) => Vec::new(),
+            _ => burns,
+        }
+    }
+
+    /// Takes from a lot, or gives back to it.
+    pub(crate) fn burn(&mut self, account: i64, burn: Burn) {
+        let before = self.state.lots(account).to_vec();
+        let amount = Amount::from_nanos(burn.amount);
+        let found = self.state.lots_mut(account).iter_mut().find(|lot| lot.id == burn.lot);
+        if let Some(lot) = found {
+            lot.remaining = lot.remaining.saturating_sub(amount);
+            self.undo.push(Undo::Lots(account, before));
+            self.drafted.burns.push(burn);
+            self.drafted.touched_lots.push((account, burn.lot));
+        }
+    }
+
+    /// Money that has just reached an account becomes a lot of it.
+    pub(crate) fn open_lot(&mut self, account: i64, amount: Amount, terms: LotTerms) {
+        let id = LotId { seq: self.seq, leg: 0 };
+        let lot = Lot { id, account, terms, granted: amount, remaining: amount };
+        self.undo.push(Undo::Lots(account, self.state.lots(account).to_vec()));
+        self.state.put_lot(lot);
+        self.drafted.lots.push(lot);
+    }
+
+    pub(crate) fn find_lot(&self, id: LotId) -> Option<Lot> {
+        self.state.lot(self.state.account_of_lot(id)?, id).copied()
+    }
+
+    /// Moves money without a look at lots.
+    pub(crate) fn move_plain(&mut self, from: i64, to: i64, nanos: i64) -> Result<(), Refusal> {
         let amount = Amount::from_nanos(nanos);
         self.change(from, |balance| {
             Some(Balance { posted: balance.posted.checked_sub(amount)?, ..balance })
@@ -228,8 +298,17 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub(crate) fn open_hold(&mut self, legs: Vec<HoldLegRow>, lease_until: i64) {
-        self.state.holds.insert(self.seq, Hold { legs, lease_until, state: HoldState::Open });
+    pub(crate) fn open_hold(
+        &mut self,
+        legs: Vec<HoldLegRow>,
+        claims: Vec<HeldClaim>,
+        lease_until: i64,
+    ) {
+        if !claims.is_empty() {
+            self.drafted.touched_claims.push(self.seq);
+        }
+        let hold = Hold { legs, lease_until, state: HoldState::Open, claims };
+        self.state.holds.insert(self.seq, hold);
         self.undo.push(Undo::Hold(self.seq, None));
         self.drafted.opened_hold = Some(self.seq);
     }
@@ -283,6 +362,124 @@ impl<'a> Draft<'a> {
             })?;
         }
         Ok(())
+    }
+
+    /// Counts a claim, if its limit allows; what the hold keeps of it.
+    pub(crate) fn claim(
+        &mut self,
+        position: u16,
+        claim: &Claim,
+        at: i64,
+    ) -> Result<Option<HeldClaim>, Refusal> {
+        if claim.amount < 0 {
+            return Err(Refusal::Malformed);
+        }
+        let held = claim.held(at);
+        let used = self.count(position, &held, claim.limit)?;
+        let (counter, resets_at) = (claim.counter.clone(), resets_at(held.end));
+        let (measure, limit) = (claim.measure, claim.limit);
+        self.drafted.claimed.push(Claimed { counter, measure, limit, used, resets_at });
+        Ok((claim.measure != Measure::Requests).then_some(held))
+    }
+
+    /// Adds a claim's amount to its counter; what it shows then.
+    fn count(
+        &mut self,
+        position: u16,
+        claim: &HeldClaim,
+        limit: Option<i64>,
+    ) -> Result<i64, Refusal> {
+        let before = self.state.counter(&claim.id).unwrap_or_default();
+        let shown = before.used.saturating_add(before.held);
+        let after = shown.saturating_add(claim.amount);
+        if let Some(limit) = limit.filter(|limit| after > *limit)
+            && !self.passes_limits()
+        {
+            let resets_at = resets_at(claim.end);
+            let (wanted, used) = (claim.amount, shown);
+            return Err(Refusal::LimitReached { claim: position, limit, used, wanted, resets_at });
+        }
+        let counter = match claim.measure {
+            Measure::Requests => {
+                Counter { used: before.used.saturating_add(claim.amount), ..before }
+            }
+            _ => Counter { held: before.held.saturating_add(claim.amount), ..before },
+        };
+        self.set_counter(&claim.id, before, Counter { end: claim.end.max(before.end), ..counter });
+        Ok(after)
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "a test build takes this guard away")]
+    const fn passes_limits(&self) -> bool {
+        false
+    }
+
+    #[cfg(test)]
+    fn passes_limits(&self) -> bool {
+        self.state.sabotage == Some(crate::state::Sabotage::PassLimits)
+    }
+
+    fn set_counter(&mut self, id: &CounterId, before: Counter, after: Counter) {
+        self.undo.push(Undo::Counter(id.clone(), before));
+        self.drafted.touched_counters.push(id.clone());
+        self.state.put_counter(id.clone(), after);
+    }
+
+    /// Counts more towards the claims of a hold, as far as the limits allow that bound it.
+    pub(crate) fn grow_claims(
+        &mut self,
+        hold: i64,
+        nanos: i64,
+        tokens: i64,
+    ) -> Result<(), Refusal> {
+        let claims = self.hold(hold).map(|hold| hold.claims.clone()).unwrap_or_default();
+        let mut grown = claims.clone();
+        for (position, (claim, grown)) in (0..).zip(claims.into_iter().zip(&mut grown)) {
+            let amount = match claim.measure {
+                Measure::Tokens => tokens,
+                Measure::Spend => nanos,
+                Measure::Requests | Measure::Slots => 0,
+            };
+            if amount > 0 {
+                let limit = claim.limit;
+                self.count(position, &HeldClaim { amount, ..claim }, limit)?;
+                grown.amount = grown.amount.saturating_add(amount);
+            }
+        }
+        if !grown.is_empty() {
+            self.change_hold(hold, |hold| hold.claims = grown);
+            self.drafted.touched_claims.push(hold);
+        }
+        Ok(())
+    }
+
+    /// Ends a hold's claims: what was used stays counted.
+    pub(crate) fn end_claims(&mut self, hold: i64, tokens: i64, spent: i64) {
+        #[cfg(test)]
+        if self.state.sabotage == Some(crate::state::Sabotage::KeepClaims) {
+            return;
+        }
+        let claims = self.hold(hold).map(|hold| hold.claims.clone()).unwrap_or_default();
+        if claims.is_empty() {
+            return;
+        }
+        for claim in &claims {
+            let before = self.state.counter(&claim.id).unwrap_or_default();
+            let used = match claim.measure {
+                Measure::Tokens => tokens,
+                Measure::Spend => spent,
+                Measure::Requests | Measure::Slots => 0,
+            };
+            let after = Counter {
+                end: before.end.max(claim.end),
+                used: before.used.saturating_add(used.max(0)),
+                held: before.held.saturating_sub(claim.amount).max(0),
+            };
+            self.set_counter(&claim.id, before, after);
+        }
+        self.change_hold(hold, |hold| hold.claims.clear());
+        self.drafted.touched_claims.push(hold);
     }
 
     pub(crate) fn original(&self, op_id: &str) -> Option<Original> {

@@ -15,6 +15,7 @@ use crate::{
 };
 
 /// Fails by a seeded sequence: before anything is written, or after all of it is.
+#[derive(Debug)]
 struct Faulty {
     inner: SqliteBackend,
     random: Arc<AtomicU64>,
@@ -31,6 +32,10 @@ fn next(random: &AtomicU64) -> u64 {
 }
 
 impl Backend for Faulty {
+    fn is_local(&self) -> bool {
+        true
+    }
+
     fn batch(&mut self, state: &mut State, need: &Need, work: Work<'_>) -> Result<()> {
         match next(&self.random) % 5 {
             0 => Err(Error::TaskLost),
@@ -64,6 +69,7 @@ async fn call(journal: Journal, number: u64) -> i64 {
             account: account("org", AccountKind::Wallet),
             amount: Amount::from_nanos(10),
         }],
+        claims: Vec::new(),
         lease_until: Timestamp::from_micros(i64::MAX),
     };
     let held = insist(&journal, Operation::new(format!("hold{number}"), hold)).await;
@@ -75,8 +81,12 @@ async fn call(journal: Journal, number: u64) -> i64 {
         to: account("platform", AccountKind::Revenue),
         amount: Amount::from_nanos(i64::try_from(number % 10).unwrap()),
     };
-    let settle =
-        Command::Settle { hold: HoldId(held.seq), charges: vec![charge], max_debt: Amount::ZERO };
+    let settle = Command::Settle {
+        hold: HoldId(held.seq),
+        charges: vec![charge],
+        max_debt: Amount::ZERO,
+        tokens: 0,
+    };
     let settled = insist(&journal, Operation::new(format!("settle{number}"), settle)).await;
     match settled.outcome {
         Outcome::Applied(applied) => applied.amount.nanos(),
@@ -90,9 +100,12 @@ async fn whatever_fails_everything_is_done_once() {
         let test = testkit::sqlite(MIGRATIONS).await;
         let Database::Sqlite(sqlite) = test.database.clone() else { panic!("the first is SQLite") };
         let random = Arc::new(AtomicU64::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
-        let backend = Box::new(Faulty { inner: SqliteBackend::new(sqlite), random });
+        let backend =
+            Box::new(Faulty { inner: SqliteBackend::new(sqlite), random: random.clone() });
         let journal =
             Journal::start_on(backend, Arc::new(FakeClock::default()), &Config::default()).unwrap();
+        // Now by the journal's thread, now by the caller's.
+        journal.write_at_once_when(move || next(&random).is_multiple_of(2));
         let leg = Leg {
             from: account("platform", AccountKind::Grant),
             to: account("org", AccountKind::Wallet),

@@ -1,9 +1,9 @@
-//! Holds whose calls never end are released.
+//! Holds whose calls never end are released, lots expire, old counters go.
 
 use kernel::Timestamp;
-use store::{Database, Value};
+use store::{Database, Statement, Value};
 
-use crate::{Command, HoldId, Journal, JournalError, Operation, Outcome};
+use crate::{Command, HoldId, Journal, JournalError, LotId, Operation, Outcome};
 
 /// Holds looked at in one go.
 const PORTION: i64 = 500;
@@ -56,4 +56,37 @@ async fn release(
                 u64::from(matches!(receipt.outcome, Outcome::Applied(_)) && !receipt.replayed);
         }
     }
+}
+
+/// Counters are kept for so long after their window, for whoever asks what happened.
+const COUNTERS_KEPT: i64 = 24 * 3_600_000_000;
+
+/// Moves what is left of lots that have ended by `now` to breakage, as far as no hold needs it;
+/// returns how many lots it took from.
+pub async fn expire_lots(
+    journal: &Journal,
+    database: &Database,
+    now: Timestamp,
+) -> Result<u64, SweepError> {
+    let sql = "SELECT l.op_seq, l.leg, l.remaining FROM ledger_lots l \
+               JOIN ledger_accounts a ON a.id = l.account_id \
+               WHERE l.remaining > 0 AND l.expires_at IS NOT NULL AND l.expires_at <= ? \
+               AND a.posted > a.held ORDER BY l.expires_at LIMIT ?";
+    let rows = database.query(sql, &[now.micros().into(), PORTION.into()]).await?;
+    let mut expired = 0;
+    for row in rows {
+        let (lot, left) = (LotId { seq: row.int(0)?, leg: row.int(1)? }, row.int(2)?);
+        // A lot may go in several steps; each leaves less than the one before.
+        let id = format!("lot:{}:{}:{left}", lot.seq, lot.leg);
+        let receipt = journal.submit(Operation::new(id, Command::ExpireLot { lot })).await?;
+        expired += u64::from(matches!(receipt.outcome, Outcome::Applied(_)) && !receipt.replayed);
+    }
+    Ok(expired)
+}
+
+/// Deletes counters whose window ended more than a day ago; returns how many.
+pub async fn purge_counters(database: &Database, now: Timestamp) -> Result<u64, SweepError> {
+    let before = now.micros().saturating_sub(COUNTERS_KEPT);
+    let sql = "DELETE FROM ledger_counters WHERE ends_at < ? AND held = 0";
+    Ok(database.execute(Statement::new(sql, vec![before.into()])).await?)
 }

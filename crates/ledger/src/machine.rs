@@ -7,11 +7,12 @@ use store::Value;
 
 use crate::canon::{self, row_hash, rows_hash};
 use crate::draft::{Draft, Drafted};
-use crate::rows::{HoldLegRow, HoldState, OperationRow, outcome_figures};
+use crate::lots::Burn;
+use crate::rows::{HoldLegRow, HoldState, OperationRow, Written, outcome_figures};
 use crate::state::{Changes, State};
 use crate::{
-    AccountKind, Applied, Attachment, Cell, Charge, Command, HoldLeg, Leg, Outcome, Receipt,
-    Refusal, Unit,
+    AccountKind, Applied, Attachment, Cell, Charge, Claim, Command, HoldLeg, Leg, Lot, LotId,
+    LotTerms, Outcome, Receipt, Refusal, Unit,
 };
 
 /// The id was used for another operation.
@@ -46,7 +47,11 @@ pub(crate) fn apply(
             Outcome::Refused(refusal)
         }
     };
-    let drafted = draft.finish();
+    let mut drafted = draft.finish();
+    if matches!(outcome, Outcome::Refused(refusal) if refusal.is_passing()) {
+        let at = Timestamp::from_micros(at);
+        return Ok(Receipt { seq: seq - 1, at, replayed: false, outcome, claims: Vec::new() });
+    }
     let (number, figures) = outcome_figures(&outcome);
     let mut row = OperationRow {
         seq,
@@ -70,8 +75,9 @@ pub(crate) fn apply(
         row.rows_hash = attach(changes, &unit.attachments, &row);
     }
     row.hash = chained(state, &row, &drafted);
+    let claims = std::mem::take(&mut drafted.claimed);
     drafted.record(changes, seq);
-    let receipt = row.receipt(false);
+    let receipt = Receipt { claims, ..row.receipt(false) };
     advance(state, &row);
     changes.operations.push(row);
     Ok(receipt)
@@ -81,8 +87,14 @@ fn chained(state: &State, row: &OperationRow, drafted: &Drafted) -> [u8; 32] {
     let created: Vec<_> =
         drafted.created.iter().filter_map(|id| state.account_by_id(*id)).collect();
     let hold = drafted.opened_hold.and_then(|hold| state.holds.get(&hold));
-    let opened = hold.map_or(&[][..], |hold| &hold.legs);
-    row.chained(&state.head.hash, &created, opened, &drafted.transfers)
+    let written = Written {
+        accounts: &created,
+        opened: hold.map_or(&[][..], |hold| &hold.legs),
+        transfers: &drafted.transfers,
+        lots: &drafted.lots,
+        burns: &drafted.burns,
+    };
+    row.chained(&state.head.hash, &written)
 }
 
 fn advance(state: &mut State, row: &OperationRow) {
@@ -103,13 +115,21 @@ fn remember(state: &mut State, row: &OperationRow) {
 fn run(draft: &mut Draft<'_>, command: &Command, at: i64) -> Done {
     match command {
         Command::Transfer { legs } => transfer(draft, legs),
-        Command::Hold { legs, lease_until } => hold(draft, legs, *lease_until),
-        Command::Extend { hold, leg, amount } => extend(draft, hold.0, *leg, *amount),
+        Command::Grant { leg, terms } => grant(draft, leg, *terms),
+        Command::ExpireLot { lot } => expire_lot(draft, *lot, at),
+        Command::Hold { legs, claims, lease_until } => {
+            hold(draft, legs, Claims { claims, at }, *lease_until)
+        }
+        Command::Extend { hold, leg, amount, tokens } => {
+            extend(draft, hold.0, *leg, *amount, *tokens)
+        }
         Command::Renew { holds, lease_until } => {
             holds.iter().for_each(|hold| draft.renew(hold.0, lease_until.micros()));
             Ok(Applied::default())
         }
-        Command::Settle { hold, charges, max_debt } => settle(draft, hold.0, charges, *max_debt),
+        Command::Settle { hold, charges, max_debt, tokens } => {
+            settle(draft, hold.0, charges, *max_debt, *tokens)
+        }
         Command::Void { hold } => release(draft, hold.0, HoldState::Voided),
         Command::Expire { hold, orphaned } => {
             let due = draft.hold(hold.0).is_none_or(|hold| hold.lease_until <= at);
@@ -119,6 +139,7 @@ fn run(draft: &mut Draft<'_>, command: &Command, at: i64) -> Done {
             release(draft, hold.0, HoldState::Expired)
         }
         Command::Reverse { original } => reverse(draft, original),
+        Command::Note => Ok(Applied::default()),
     }
 }
 
@@ -138,7 +159,50 @@ fn transfer(draft: &mut Draft<'_>, legs: &[Leg]) -> Done {
     Ok(Applied { amount: first.amount, ..Applied::default() })
 }
 
-fn hold(draft: &mut Draft<'_>, legs: &[HoldLeg], lease_until: Timestamp) -> Done {
+fn grant(draft: &mut Draft<'_>, leg: &Leg, terms: LotTerms) -> Done {
+    if leg.to.kind != AccountKind::Wallet {
+        return Err(Refusal::Malformed);
+    }
+    if !leg.amount.is_positive() || leg.from == leg.to || leg.from.asset != leg.to.asset {
+        return Err(Refusal::Malformed);
+    }
+    let (from, to) = (draft.open_account(&leg.from), draft.open_account(&leg.to));
+    draft.move_money(from, to, leg.amount.nanos())?;
+    draft.check_floors()?;
+    draft.open_lot(to, leg.amount, terms);
+    draft.set_primary(to);
+    draft.repay_debts()?;
+    Ok(Applied { amount: leg.amount, ..Applied::default() })
+}
+
+/// What running calls have set aside stays, and is expired when they end.
+fn expire_lot(draft: &mut Draft<'_>, id: LotId, at: i64) -> Done {
+    let lot = draft.find_lot(id).ok_or(Refusal::LotNotFound)?;
+    if !lot.remaining.is_positive() {
+        return Err(Refusal::LotNotFound);
+    }
+    let ended = lot.terms.expires_at.is_some_and(|end| end.micros() <= at);
+    let amount = lot.remaining.nanos().min(draft.free(lot.account));
+    if !ended || amount <= 0 {
+        return Err(Refusal::LotNotDue);
+    }
+    draft.refer_to(id.seq);
+    let breakage = draft.key(lot.account)?.sibling(AccountKind::Breakage);
+    let breakage = draft.open_account(&breakage);
+    draft.move_plain(lot.account, breakage, amount)?;
+    draft.burn(lot.account, Burn { lot: id, amount });
+    draft.set_primary(lot.account);
+    Ok(Applied { amount: Amount::from_nanos(amount), ..Applied::default() })
+}
+
+/// Claims, and when they are made.
+#[derive(Clone, Copy)]
+struct Claims<'a> {
+    claims: &'a [Claim],
+    at: i64,
+}
+
+fn hold(draft: &mut Draft<'_>, legs: &[HoldLeg], wanted: Claims<'_>, until: Timestamp) -> Done {
     let first = legs.first().ok_or(Refusal::Malformed)?;
     let twice = legs
         .iter()
@@ -146,6 +210,10 @@ fn hold(draft: &mut Draft<'_>, legs: &[HoldLeg], lease_until: Timestamp) -> Done
         .any(|(at, leg)| legs.iter().take(at).any(|earlier| earlier.account == leg.account));
     if twice || legs.iter().any(|leg| leg.amount.is_negative()) {
         return Err(Refusal::Malformed);
+    }
+    let mut claims = Vec::new();
+    for (position, claim) in (0..).zip(wanted.claims) {
+        claims.extend(draft.claim(position, claim, wanted.at)?);
     }
     let mut rows = Vec::with_capacity(legs.len());
     for leg in legs {
@@ -156,27 +224,34 @@ fn hold(draft: &mut Draft<'_>, legs: &[HoldLeg], lease_until: Timestamp) -> Done
         draft.take(account, leg.amount.nanos())?;
         rows.push(HoldLegRow { account, opened: leg.amount.nanos(), amount: leg.amount.nanos() });
     }
-    draft.open_hold(rows, lease_until.micros());
+    draft.open_hold(rows, claims, until.micros());
     Ok(Applied { amount: first.amount, ..Applied::default() })
 }
 
-fn extend(draft: &mut Draft<'_>, hold: i64, leg: u16, amount: Amount) -> Done {
+fn extend(draft: &mut Draft<'_>, hold: i64, leg: u16, amount: Amount, tokens: i64) -> Done {
     draft.refer_to(hold);
     let found = draft.hold(hold).ok_or(Refusal::HoldNotFound)?;
     let row = *found.legs.get(usize::from(leg)).ok_or(Refusal::HoldNotFound)?;
     if found.state != HoldState::Open {
         return Err(Refusal::HoldResolved);
     }
-    if !amount.is_positive() {
+    if amount.is_negative() {
         return Err(Refusal::Malformed);
     }
     draft.set_primary(row.account);
+    draft.grow_claims(hold, amount.nanos(), tokens)?;
     draft.take(row.account, amount.nanos())?;
     draft.grow(hold, leg, amount.nanos())?;
     Ok(Applied { amount, ..Applied::default() })
 }
 
-fn settle(draft: &mut Draft<'_>, hold: i64, charges: &[Charge], max_debt: Amount) -> Done {
+fn settle(
+    draft: &mut Draft<'_>,
+    hold: i64,
+    charges: &[Charge],
+    max_debt: Amount,
+    tokens: i64,
+) -> Done {
     draft.refer_to(hold);
     let found = draft.hold(hold).ok_or(Refusal::HoldNotFound)?;
     let legs = found.legs.clone();
@@ -204,6 +279,7 @@ fn settle(draft: &mut Draft<'_>, hold: i64, charges: &[Charge], max_debt: Amount
             first = Applied { late, ..paid };
         }
     }
+    draft.end_claims(hold, tokens, first.amount.nanos());
     draft.repay_debts()?;
     Ok(first)
 }
@@ -252,6 +328,7 @@ fn release(draft: &mut Draft<'_>, hold: i64, state: HoldState) -> Done {
         return Err(Refusal::HoldResolved);
     }
     draft.release_legs(&legs)?;
+    draft.end_claims(hold, 0, 0);
     draft.resolve(hold, state);
     if let Some(leg) = legs.first() {
         draft.set_primary(leg.account);
@@ -269,13 +346,32 @@ fn reverse(draft: &mut Draft<'_>, original: &str) -> Done {
     }
     draft.refer_to(found.seq);
     for transfer in &found.transfers {
-        draft.move_money(transfer.credit, transfer.debit, transfer.amount)?;
+        // What came as a lot goes back out of that lot.
+        match found.lots.iter().find(|lot| lot.account == transfer.credit) {
+            Some(lot) => take_lot_back(draft, *lot, transfer.debit, transfer.amount)?,
+            None => draft.move_money(transfer.credit, transfer.debit, transfer.amount)?,
+        }
     }
     draft.check_floors()?;
+    for burn in &found.burns {
+        let lot = draft.find_lot(burn.lot).ok_or(Refusal::LotNotFound)?;
+        draft.burn(lot.account, Burn { lot: burn.lot, amount: -burn.amount });
+    }
     draft.mark_reversed(original, found.seq);
     draft.set_primary(first.debit);
     draft.repay_debts()?;
     Ok(Applied { amount: Amount::from_nanos(first.amount), ..Applied::default() })
+}
+
+fn take_lot_back(draft: &mut Draft<'_>, lot: Lot, to: i64, amount: i64) -> Result<(), Refusal> {
+    let available = draft.find_lot(lot.id).map_or(Amount::ZERO, |lot| lot.remaining);
+    let required = Amount::from_nanos(amount);
+    if available < required {
+        return Err(Refusal::InsufficientFunds { required, available });
+    }
+    draft.move_plain(lot.account, to, amount)?;
+    draft.burn(lot.account, Burn { lot: lot.id, amount });
+    Ok(())
 }
 
 /// Puts the attached rows among the changes; returns the hash over the audited ones.
@@ -287,12 +383,12 @@ fn attach(
     let mut hashes = Vec::new();
     for attachment in attachments {
         match attachment {
-            Attachment::Insert { table, cells } => {
+            Attachment::Insert { table, cells } | Attachment::Summed { table, cells, .. } => {
                 let values: Vec<Value> = cells.iter().map(|cell| resolve(cell, row)).collect();
                 if table.audited {
                     hashes.push(row_hash(table.name, &values));
                 }
-                changes.insert(table, values);
+                changes.insert(table, attachment.sums(), values);
             }
             Attachment::Run { sql, cells } => {
                 changes.runs.push((sql, cells.iter().map(|cell| resolve(cell, row)).collect()));

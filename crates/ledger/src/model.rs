@@ -6,6 +6,8 @@ use std::sync::Arc;
 use kernel::{Amount, Asset, Timestamp};
 use store::Value;
 
+use crate::{Claim, Claimed, LotId, LotTerms, Sums};
+
 /// What an account is for. Its floor follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AccountKind {
@@ -96,10 +98,26 @@ pub enum Command {
         /// The movements, in order, at least one.
         legs: Vec<Leg>,
     },
-    /// Sets money aside; refused as a whole if one account has not enough free.
+    /// Moves money that comes under terms of its own: a lot.
+    Grant {
+        /// The movement; its destination is a wallet.
+        leg: Leg,
+        /// The terms.
+        terms: LotTerms,
+    },
+    /// Moves what is left of a lot to its owner's breakage, as far as no hold needs it; refused
+    /// before the lot's end.
+    ExpireLot {
+        /// The lot.
+        lot: LotId,
+    },
+    /// Sets money aside; refused as a whole if one account has not enough free or one limit is
+    /// reached.
     Hold {
         /// The parts, at least one; each account at most once.
         legs: Vec<HoldLeg>,
+        /// What it counts towards. Does not count when a replay is compared.
+        claims: Vec<Claim>,
         /// When the hold may be expired unless renewed.
         lease_until: Timestamp,
     },
@@ -109,8 +127,10 @@ pub enum Command {
         hold: HoldId,
         /// The position of its leg.
         leg: u16,
-        /// How much more, above zero.
+        /// How much more, zero or more: an answer can outgrow its hold without costing more.
         amount: Amount,
+        /// How many more tokens the hold's claims count.
+        tokens: i64,
     },
     /// Postpones the end of several open holds; others are passed over.
     Renew {
@@ -129,6 +149,8 @@ pub enum Command {
         charges: Vec<Charge>,
         /// The most that each leg's account may come to owe.
         max_debt: Amount,
+        /// How many tokens the hold's claims count.
+        tokens: i64,
     },
     /// Releases a hold.
     Void {
@@ -148,6 +170,8 @@ pub enum Command {
         /// The id of the operation to reverse.
         original: Arc<str>,
     },
+    /// Moves nothing: what is attached is written once, in its order among the operations.
+    Note,
 }
 
 /// A command under an id chosen by the caller. The id is applied at most once, for ever.
@@ -190,6 +214,8 @@ pub struct Receipt {
     pub replayed: bool,
     /// What happened.
     pub outcome: Outcome,
+    /// How the counters stand that a new hold has a claim on, in the claims' order.
+    pub claims: Vec<Claimed>,
 }
 
 /// What happened.
@@ -197,7 +223,7 @@ pub struct Receipt {
 pub enum Outcome {
     /// It was done.
     Applied(Applied),
-    /// It was refused, for ever under this id; nothing moved.
+    /// It was refused; nothing moved. The id is used up, but for [`Refusal::is_passing`].
     Refused(Refusal),
 }
 
@@ -238,6 +264,26 @@ pub enum Refusal {
     /// The hold's lease has not ended.
     #[error("the hold's lease has not ended")]
     HoldNotDue,
+    /// A claim would take its counter beyond the limit.
+    #[error("the limit is {limit}, {used} is used and {wanted} more is asked for")]
+    LimitReached {
+        /// The position of the claim; for an extension, among those that the hold keeps.
+        claim: u16,
+        /// The limit.
+        limit: i64,
+        /// Used and held so far.
+        used: i64,
+        /// What the claim asks for.
+        wanted: i64,
+        /// When the counter starts again from zero; `None` if it never does.
+        resets_at: Option<Timestamp>,
+    },
+    /// There is no such lot, or nothing is left of it.
+    #[error("there is no such lot, or it is used up")]
+    LotNotFound,
+    /// The lot has not ended, or holds need all of it.
+    #[error("the lot has not ended, or holds need it")]
+    LotNotDue,
     /// There is no operation to reverse under that id, or it moved nothing.
     #[error("there is nothing to reverse")]
     NothingToReverse,
@@ -296,6 +342,16 @@ pub enum Attachment {
         /// A value per column.
         cells: Vec<Cell>,
     },
+    /// A new row, as [`Attachment::Insert`], that is added to sums. All rows of a table that has
+    /// sums must be written so.
+    Summed {
+        /// Where.
+        table: &'static Table,
+        /// What it is added to.
+        sums: &'static [Sums],
+        /// A value per column.
+        cells: Vec<Cell>,
+    },
     /// Any other write. Must be valid on every database and must not fail on any data.
     Run {
         /// Text with `?` placeholders.
@@ -312,6 +368,23 @@ pub struct Unit {
     pub operation: Operation,
     /// Written if the operation is applied (not when it is refused or replayed), in order.
     pub attachments: Vec<Attachment>,
+}
+
+impl Refusal {
+    /// It may be otherwise at the next try: it is not recorded, and the id stays unused.
+    pub const fn is_passing(self) -> bool {
+        matches!(self, Self::LimitReached { .. } | Self::LotNotDue)
+    }
+}
+
+impl Attachment {
+    /// What a row is added to.
+    pub(crate) const fn sums(&self) -> &'static [Sums] {
+        match self {
+            Self::Summed { sums, .. } => sums,
+            Self::Insert { .. } | Self::Run { .. } => &[],
+        }
+    }
 }
 
 impl AccountKey {

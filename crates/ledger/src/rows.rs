@@ -5,7 +5,9 @@ use std::sync::Arc;
 use kernel::{Amount, Timestamp};
 
 use crate::canon::Canon;
-use crate::{AccountKey, Applied, Balance, Outcome, Receipt, Refusal};
+use crate::counters::HeldClaim;
+use crate::lots::Burn;
+use crate::{AccountKey, Applied, Balance, Lot, Outcome, Receipt, Refusal};
 
 /// Where the journal stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +78,17 @@ pub(crate) struct Hold {
     pub(crate) legs: Vec<HoldLegRow>,
     pub(crate) lease_until: i64,
     pub(crate) state: HoldState,
+    pub(crate) claims: Vec<HeldClaim>,
+}
+
+/// What an operation has created and moved: what its hash covers besides its own row.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Written<'a> {
+    pub(crate) accounts: &'a [&'a Account],
+    pub(crate) opened: &'a [HoldLegRow],
+    pub(crate) transfers: &'a [TransferRow],
+    pub(crate) lots: &'a [Lot],
+    pub(crate) burns: &'a [Burn],
 }
 
 /// An operation as stored.
@@ -101,13 +114,14 @@ pub(crate) struct OperationRow {
 
 pub(crate) const APPLIED: i64 = 0;
 const INSUFFICIENT: i64 = 1;
-const REFUSALS: [(i64, Refusal); 6] = [
+const REFUSALS: [(i64, Refusal); 7] = [
     (2, Refusal::HoldNotFound),
     (3, Refusal::HoldResolved),
     (4, Refusal::HoldNotDue),
     (5, Refusal::NothingToReverse),
     (6, Refusal::AlreadyReversed),
     (7, Refusal::Malformed),
+    (8, Refusal::LotNotFound),
 ];
 
 /// An outcome as stored: its number, and its figures.
@@ -147,17 +161,12 @@ impl OperationRow {
                 Outcome::Refused(known.map_or(Refusal::Malformed, |(_, refusal)| *refusal))
             }
         };
-        Receipt { seq: self.seq, at: Timestamp::from_micros(self.at), replayed, outcome }
+        let at = Timestamp::from_micros(self.at);
+        Receipt { seq: self.seq, at, replayed, outcome, claims: Vec::new() }
     }
 
-    /// The hash that continues `previous` over this row and all that was created with it.
-    pub(crate) fn chained(
-        &self,
-        previous: &[u8; 32],
-        created: &[&Account],
-        opened: &[HoldLegRow],
-        transfers: &[TransferRow],
-    ) -> [u8; 32] {
+    /// The hash that continues `previous` over this row and all that was written with it.
+    pub(crate) fn chained(&self, previous: &[u8; 32], written: &Written<'_>) -> [u8; 32] {
         let mut canon = Canon::new("ledgerline operation 1");
         canon.bytes(previous);
         canon.int(self.seq);
@@ -174,21 +183,34 @@ impl OperationRow {
         canon.int(i64::from(self.late));
         canon.int(self.at);
         canon.opt_bytes(self.rows_hash.as_ref().map(<[u8; 16]>::as_slice));
-        canon.count(created.len());
-        for account in created {
+        canon.count(written.accounts.len());
+        for account in written.accounts {
             canon.int(account.id);
             canon.account(&account.key);
         }
-        canon.count(opened.len());
-        for leg in opened {
+        canon.count(written.opened.len());
+        for leg in written.opened {
             canon.int(leg.account);
             canon.int(leg.opened);
         }
-        canon.count(transfers.len());
-        for transfer in transfers {
+        canon.count(written.transfers.len());
+        for transfer in written.transfers {
             canon.int(transfer.debit);
             canon.int(transfer.credit);
             canon.int(transfer.amount);
+        }
+        canon.count(written.lots.len());
+        for lot in written.lots {
+            canon.int(lot.id.leg);
+            canon.int(lot.account);
+            canon.terms(&lot.terms);
+            canon.int(lot.granted.nanos());
+        }
+        canon.count(written.burns.len());
+        for burn in written.burns {
+            canon.int(burn.lot.seq);
+            canon.int(burn.lot.leg);
+            canon.int(burn.amount);
         }
         canon.long()
     }

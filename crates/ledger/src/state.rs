@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use store::Value;
 
+use crate::counters::{Counter, CounterId};
+use crate::lots::Burn;
 use crate::rows::{Account, Head, Hold, HoldState, OperationRow, TransferRow};
-use crate::{AccountKey, AccountKind, Balance, Command, Table, Unit};
+use crate::{AccountKey, AccountKind, Balance, Command, Lot, LotId, Sums, Table, Unit, Window};
 
 /// The part of the books in memory. What is not in here but was asked for does not exist.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +19,9 @@ pub(crate) struct State {
     pub(crate) holds: HashMap<i64, Hold>,
     pub(crate) operations: HashMap<Arc<str>, OperationRow>,
     pub(crate) originals: HashMap<Arc<str>, Original>,
+    /// By account: lots with something left, and those that the batch asked for.
+    lots: HashMap<i64, Vec<Lot>>,
+    counters: HashMap<CounterId, Counter>,
     #[cfg(test)]
     pub(crate) sabotage: Option<Sabotage>,
 }
@@ -26,6 +31,8 @@ pub(crate) struct State {
 pub(crate) struct Original {
     pub(crate) seq: i64,
     pub(crate) transfers: Vec<TransferRow>,
+    pub(crate) burns: Vec<Burn>,
+    pub(crate) lots: Vec<Lot>,
     pub(crate) reversed: bool,
 }
 
@@ -38,6 +45,9 @@ pub(crate) enum Sabotage {
     ForgetIds,
     LoseRelease,
     CreateMoney,
+    BurnAtRandom,
+    KeepClaims,
+    PassLimits,
 }
 
 impl State {
@@ -76,6 +86,38 @@ impl State {
         self.ids.entry(key).or_insert(None);
     }
 
+    pub(crate) fn lots(&self, account: i64) -> &[Lot] {
+        self.lots.get(&account).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn lot(&self, account: i64, id: LotId) -> Option<&Lot> {
+        self.lots(account).iter().find(|lot| lot.id == id)
+    }
+
+    /// The account of a lot that the batch asked for.
+    pub(crate) fn account_of_lot(&self, id: LotId) -> Option<i64> {
+        self.lots.values().flatten().find(|lot| lot.id == id).map(|lot| lot.account)
+    }
+
+    /// Adds a lot, unless it is known.
+    pub(crate) fn put_lot(&mut self, lot: Lot) {
+        if self.lot(lot.account, lot.id).is_none() {
+            self.lots.entry(lot.account).or_default().push(lot);
+        }
+    }
+
+    pub(crate) fn lots_mut(&mut self, account: i64) -> &mut Vec<Lot> {
+        self.lots.entry(account).or_default()
+    }
+
+    pub(crate) fn counter(&self, id: &CounterId) -> Option<Counter> {
+        self.counters.get(id).copied()
+    }
+
+    pub(crate) fn put_counter(&mut self, id: CounterId, counter: Counter) {
+        self.counters.insert(id, counter);
+    }
+
     /// Forgets everything: the books are read again from where they stand.
     pub(crate) fn restart(&mut self, head: Head) {
         self.head = head;
@@ -84,6 +126,8 @@ impl State {
         self.holds.clear();
         self.operations.clear();
         self.originals.clear();
+        self.lots.clear();
+        self.counters.clear();
     }
 
     /// Keeps what the next batches need: accounts and open holds.
@@ -91,10 +135,15 @@ impl State {
         self.operations.clear();
         self.originals.clear();
         self.holds.retain(|_, hold| hold.state == HoldState::Open);
+        self.lots.retain(|_, lots| {
+            lots.retain(|lot| lot.remaining.is_positive());
+            !lots.is_empty()
+        });
     }
 
-    pub(crate) fn accounts_known(&self) -> usize {
-        self.ids.len()
+    /// How much is kept.
+    pub(crate) fn size(&self) -> usize {
+        self.ids.len() + self.counters.len()
     }
 }
 
@@ -105,12 +154,16 @@ pub(crate) struct Need {
     pub(crate) accounts: Vec<AccountKey>,
     pub(crate) holds: Vec<i64>,
     pub(crate) originals: Vec<Arc<str>>,
+    pub(crate) lots: Vec<LotId>,
+    /// Which window is meant follows from `at`, unless the ledger is ahead of it.
+    pub(crate) counters: Vec<(Arc<str>, Window)>,
+    pub(crate) at: i64,
 }
 
 impl Need {
-    /// What these units need; debts come with their wallets.
-    pub(crate) fn of(units: &[Unit]) -> Self {
-        let mut need = Self::default();
+    /// What these units need at this instant; debts come with their wallets.
+    pub(crate) fn of(units: &[Unit], at: i64) -> Self {
+        let mut need = Self { at, ..Self::default() };
         for unit in units {
             need.operations.push(Arc::clone(&unit.operation.id));
             match &unit.operation.command {
@@ -119,8 +172,15 @@ impl Need {
                         .flat_map(|leg| [&leg.from, &leg.to])
                         .for_each(|key| need.account(key));
                 }
-                Command::Hold { legs, .. } => {
+                Command::Grant { leg, .. } => {
+                    [&leg.from, &leg.to].into_iter().for_each(|key| need.account(key));
+                }
+                Command::ExpireLot { lot } => need.lots.push(*lot),
+                Command::Hold { legs, claims, .. } => {
                     legs.iter().for_each(|leg| need.account(&leg.account));
+                    let counters =
+                        claims.iter().map(|claim| (Arc::clone(&claim.counter), claim.window));
+                    need.counters.extend(counters);
                 }
                 Command::Settle { hold, charges, .. } => {
                     need.holds.push(hold.0);
@@ -133,9 +193,27 @@ impl Need {
                 }
                 Command::Renew { holds, .. } => need.holds.extend(holds.iter().map(|hold| hold.0)),
                 Command::Reverse { original } => need.originals.push(Arc::clone(original)),
+                Command::Note => {}
             }
         }
         need
+    }
+
+    /// The counters to know before the batch is applied to these books: those of new claims, and
+    /// those that the holds have claims on.
+    pub(crate) fn counters(&self, state: &State) -> Vec<CounterId> {
+        let at = self.at.max(state.head.at);
+        let new = self.counters.iter().map(|(counter, window)| CounterId {
+            counter: Arc::clone(counter),
+            start: window.at(at).0,
+        });
+        let holds = self.holds.iter().filter_map(|id| state.holds.get(id));
+        let kept = holds.flat_map(|hold| &hold.claims).map(|claim| claim.id.clone());
+        let mut all: Vec<CounterId> =
+            new.chain(kept).filter(|id| !state.counters.contains_key(id)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     fn account(&mut self, key: &AccountKey) {
@@ -156,7 +234,16 @@ pub(crate) struct Changes {
     pub(crate) new_holds: Vec<i64>,
     pub(crate) touched_holds: Vec<i64>,
     pub(crate) reversals: Vec<(i64, i64)>,
+    /// Each with its account.
+    pub(crate) new_lots: Vec<(i64, LotId)>,
+    pub(crate) touched_lots: Vec<(i64, LotId)>,
+    pub(crate) burns: Vec<(i64, i64, Burn)>,
+    pub(crate) touched_counters: Vec<CounterId>,
+    /// Holds whose claims are new, changed or gone.
+    pub(crate) touched_claims: Vec<i64>,
     pub(crate) inserts: Vec<Insert>,
+    /// Rows that are summed: the sums, and where the row is among `inserts`.
+    pub(crate) summed: Vec<(&'static [Sums], usize, usize)>,
     pub(crate) runs: Vec<(&'static str, Vec<Value>)>,
 }
 
@@ -168,15 +255,33 @@ pub(crate) struct Insert {
 }
 
 impl Changes {
-    pub(crate) fn insert(&mut self, table: &'static Table, row: Vec<Value>) {
-        match self.inserts.iter_mut().find(|insert| insert.table.name == table.name) {
-            Some(insert) => insert.rows.push(row),
-            None => self.inserts.push(Insert { table, rows: vec![row] }),
+    pub(crate) fn insert(&mut self, table: &'static Table, sums: &'static [Sums], row: Vec<Value>) {
+        let known = self.inserts.iter().position(|insert| insert.table.name == table.name);
+        let at = known.unwrap_or_else(|| {
+            self.inserts.push(Insert { table, rows: Vec::new() });
+            self.inserts.len() - 1
+        });
+        let Some(insert) = self.inserts.get_mut(at) else { return };
+        if !sums.is_empty() {
+            self.summed.push((sums, at, insert.rows.len()));
         }
+        insert.rows.push(row);
     }
 
-    /// Each account and hold once, in order, new ones apart.
+    /// Nothing was applied or recorded.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
+    /// Each row that changed once, in order, new ones apart.
     pub(crate) fn settle_order(&mut self) {
+        self.touched_lots.sort_unstable();
+        self.touched_lots.dedup();
+        self.touched_lots.retain(|lot| !self.new_lots.contains(lot));
+        self.touched_counters.sort_unstable();
+        self.touched_counters.dedup();
+        self.touched_claims.sort_unstable();
+        self.touched_claims.dedup();
         for (touched, new) in [
             (&mut self.touched_accounts, &self.new_accounts),
             (&mut self.touched_holds, &self.new_holds),

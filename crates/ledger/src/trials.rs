@@ -1,17 +1,24 @@
 //! The machine against an independent, naive account of what it should do; with every guard taken
 //! away once, to show that the comparison notices.
 
-use std::collections::HashMap;
+mod oracle;
 
 use kernel::{Amount, Timestamp};
 use proptest::prelude::*;
 
+use self::oracle::Oracle;
+use crate::counters::CounterId;
 use crate::machine::{Conflict, apply};
 use crate::state::{Changes, Sabotage, State};
 use crate::{
-    AccountKey, AccountKind, Charge, Command, HoldId, HoldLeg, Leg, Operation, Outcome, Receipt,
-    Unit,
+    AccountKey, AccountKind, Charge, Claim, Command, HoldId, HoldLeg, Leg, LotId, LotKind,
+    LotTerms, Measure, Operation, Outcome, Receipt, Unit, Window,
 };
+
+/// The most calls of one wallet at a time, and the most tokens in one window of so many instants.
+const SLOTS: i64 = 3;
+const TOKENS: i64 = 150;
+const WINDOW: i64 = 100;
 
 /// A step of a trial; holds are named by the order in which they were taken.
 #[derive(Clone, Debug)]
@@ -23,6 +30,8 @@ enum Step {
     Void { hold: usize },
     Expire { hold: usize },
     Pay { from: u8, to: u8, amount: i64 },
+    Lot { to: u8, amount: i64, priority: i32, life: Option<i64>, promotional: bool },
+    ExpireLot { lot: usize },
     Reverse { step: usize },
     Repeat { step: usize },
 }
@@ -31,12 +40,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         2 => (0..3_u8, 1..100_i64).prop_map(|(to, amount)| Step::Grant { to, amount }),
         4 => (0..3_u8, 0..60_i64, 0..40_i64).prop_map(|(of, amount, lease)| Step::Hold { of, amount, lease }),
-        1 => (0..20_usize, 1..30_i64).prop_map(|(hold, amount)| Step::Extend { hold, amount }),
+        1 => (0..20_usize, 0..30_i64).prop_map(|(hold, amount)| Step::Extend { hold, amount }),
         3 => (0..20_usize, 0..120_i64, 0..20_i64)
             .prop_map(|(hold, amount, max_debt)| Step::Settle { hold, amount, max_debt }),
         1 => (0..20_usize).prop_map(|hold| Step::Void { hold }),
         2 => (0..20_usize).prop_map(|hold| Step::Expire { hold }),
         2 => (0..3_u8, 0..3_u8, 1..80_i64).prop_map(|(from, to, amount)| Step::Pay { from, to, amount }),
+        2 => (0..3_u8, 1..60_i64, 99..102_i32, prop::option::of(0..200_i64), any::<bool>())
+            .prop_map(|(to, amount, priority, life, promotional)| Step::Lot { to, amount, priority, life, promotional }),
+        1 => (0..8_usize).prop_map(|lot| Step::ExpireLot { lot }),
         1 => (0..30_usize).prop_map(|step| Step::Reverse { step }),
         1 => (0..30_usize).prop_map(|step| Step::Repeat { step }),
     ];
@@ -55,129 +67,12 @@ fn nanos(amount: i64) -> Amount {
     Amount::from_nanos(amount)
 }
 
-/// The naive account: plain numbers, no sharing with the machine's code.
-#[derive(Default)]
-struct Oracle {
-    posted: HashMap<String, i64>,
-    holds: Vec<OracleHold>,
-}
-
-struct OracleHold {
-    wallet: u8,
-    amount: i64,
-    lease: i64,
-    state: &'static str,
-}
-
-impl Oracle {
-    fn posted(&self, name: &str) -> i64 {
-        self.posted.get(name).copied().unwrap_or(0)
-    }
-
-    fn held(&self, of: u8) -> i64 {
-        self.holds
-            .iter()
-            .filter(|hold| hold.wallet == of && hold.state == "open")
-            .map(|hold| hold.amount)
-            .sum()
-    }
-
-    fn free(&self, of: u8) -> i64 {
-        self.posted(&format!("wallet{of}")) - self.held(of)
-    }
-
-    fn shift(&mut self, from: String, to: String, amount: i64) {
-        *self.posted.entry(from).or_default() -= amount;
-        *self.posted.entry(to).or_default() += amount;
-    }
-
-    fn repay(&mut self, of: u8) {
-        let due = (-self.posted(&format!("debt{of}"))).min(self.free(of));
-        if due > 0 {
-            self.shift(format!("wallet{of}"), format!("debt{of}"), due);
-        }
-    }
-
-    /// Whether the step must be applied; moves the numbers if so.
-    fn step(&mut self, step: &Step, now: i64) -> bool {
-        match *step {
-            Step::Grant { to, amount } => {
-                self.shift("grants".into(), format!("wallet{to}"), amount);
-                self.repay(to);
-                true
-            }
-            Step::Pay { from, to, amount } => {
-                let fits = from != to && self.free(from) >= amount;
-                if fits {
-                    self.shift(format!("wallet{from}"), format!("wallet{to}"), amount);
-                    self.repay(to);
-                }
-                fits
-            }
-            Step::Hold { of, amount, lease } => {
-                let fits = self.free(of) >= amount;
-                if fits {
-                    self.holds.push(OracleHold {
-                        wallet: of,
-                        amount,
-                        lease: now + lease,
-                        state: "open",
-                    });
-                }
-                fits
-            }
-            Step::Extend { hold, amount } => {
-                let Some(found) = self.holds.get(hold) else { return false };
-                let fits = found.state == "open" && self.free(found.wallet) >= amount;
-                if fits {
-                    self.holds[hold].amount += amount;
-                }
-                fits
-            }
-            Step::Settle { hold, amount, max_debt } => self.settle(hold, amount, max_debt),
-            Step::Void { hold } => self.close(hold, "voided", true),
-            Step::Expire { hold } => {
-                let due = self.holds.get(hold).is_some_and(|hold| hold.lease <= now);
-                self.close(hold, "expired", due)
-            }
-            Step::Reverse { .. } | Step::Repeat { .. } => false,
-        }
-    }
-
-    fn close(&mut self, hold: usize, state: &'static str, due: bool) -> bool {
-        match self.holds.get_mut(hold) {
-            Some(found) if found.state == "open" && due => {
-                found.state = state;
-                let of = found.wallet;
-                self.repay(of);
-                true
-            }
-            _ => false,
-        }
-    }
-
-    fn settle(&mut self, hold: usize, amount: i64, max_debt: i64) -> bool {
-        let Some(found) = self.holds.get_mut(hold) else { return false };
-        if !matches!(found.state, "open" | "expired") {
-            return false;
-        }
-        found.state = "settled";
-        let of = found.wallet;
-        let own = amount.min(self.free(of).max(0));
-        self.shift(format!("wallet{of}"), "sales".into(), own);
-        let room = (max_debt + self.posted(&format!("debt{of}"))).max(0);
-        let owed = (amount - own).min(room);
-        self.shift(format!("debt{of}"), "sales".into(), owed);
-        self.repay(of);
-        true
-    }
-}
-
 /// A trial of the machine beside its oracle.
 struct Trial {
     state: State,
     oracle: Oracle,
     holds: Vec<HoldId>,
+    lots: Vec<LotId>,
     done: Vec<(Operation, Receipt)>,
     now: i64,
 }
@@ -187,7 +82,14 @@ impl Trial {
         let mut state = State::default();
         state.sabotage = sabotage;
         state.head.next_account = 1;
-        Self { state, oracle: Oracle::default(), holds: Vec::new(), done: Vec::new(), now: 0 }
+        Self {
+            state,
+            oracle: Oracle::default(),
+            holds: Vec::new(),
+            lots: Vec::new(),
+            done: Vec::new(),
+            now: 0,
+        }
     }
 
     fn command(&self, step: &Step) -> Command {
@@ -205,10 +107,11 @@ impl Trial {
             },
             Step::Hold { of, amount, lease } => Command::Hold {
                 legs: vec![HoldLeg { account: wallet(of), amount: nanos(amount) }],
+                claims: self.claims(of, amount),
                 lease_until: Timestamp::from_micros(self.now + lease),
             },
             Step::Extend { hold: at, amount } => {
-                Command::Extend { hold: hold(at), leg: 0, amount: nanos(amount) }
+                Command::Extend { hold: hold(at), leg: 0, amount: nanos(amount), tokens: amount }
             }
             Step::Settle { hold: at, amount, max_debt } => Command::Settle {
                 hold: hold(at),
@@ -218,6 +121,22 @@ impl Trial {
                     amount: nanos(amount),
                 }],
                 max_debt: nanos(max_debt),
+                tokens: amount,
+            },
+            Step::Lot { to, amount, priority, life, promotional } => Command::Grant {
+                leg: Leg {
+                    from: platform(AccountKind::Grant),
+                    to: wallet(to),
+                    amount: nanos(amount),
+                },
+                terms: LotTerms {
+                    kind: if promotional { LotKind::Promotional } else { LotKind::Paid },
+                    priority,
+                    expires_at: life.map(|life| Timestamp::from_micros(self.now + life)),
+                },
+            },
+            Step::ExpireLot { lot } => Command::ExpireLot {
+                lot: self.lots.get(lot).copied().unwrap_or(LotId { seq: 1_000_000, leg: 0 }),
             },
             Step::Void { hold: at } => Command::Void { hold: hold(at) },
             Step::Expire { hold: at } => Command::Expire { hold: hold(at), orphaned: false },
@@ -226,6 +145,25 @@ impl Trial {
                 Command::Renew { holds: Vec::new(), lease_until: Timestamp::from_micros(0) }
             }
         }
+    }
+
+    fn claims(&self, of: u8, amount: i64) -> Vec<Claim> {
+        let start = self.now / WINDOW * WINDOW;
+        let window = Window::Period {
+            start: Timestamp::from_micros(start),
+            end: Timestamp::from_micros(start + WINDOW),
+        };
+        let claim = |what: &str, window, measure, amount, limit| Claim {
+            counter: format!("org{of}/{what}").into(),
+            window,
+            measure,
+            amount,
+            limit: Some(limit),
+        };
+        vec![
+            claim("slots", Window::Standing, Measure::Slots, 1, SLOTS),
+            claim("tokens", window, Measure::Tokens, amount, TOKENS),
+        ]
     }
 
     fn apply(&mut self, operation: Operation) -> Result<Receipt, Conflict> {
@@ -257,10 +195,14 @@ impl Trial {
                 receipt.outcome
             ));
         }
-        if applied && matches!(step, Step::Hold { .. }) {
-            self.holds.push(HoldId(receipt.seq));
+        match step {
+            Step::Hold { .. } if applied => self.holds.push(HoldId(receipt.seq)),
+            Step::Lot { .. } => self.lots.push(LotId { seq: receipt.seq, leg: 0 }),
+            _ => {}
         }
-        self.done.push((operation, receipt));
+        if !matches!(receipt.outcome, Outcome::Refused(refusal) if refusal.is_passing()) {
+            self.done.push((operation, receipt));
+        }
         self.compare()
     }
 
@@ -269,7 +211,8 @@ impl Trial {
         let Some((operation, first)) = self.done.get(at).cloned() else { return Ok(()) };
         let again =
             self.apply(operation.clone()).map_err(|Conflict| "a repeat conflicts".to_owned())?;
-        if again != (Receipt { replayed: true, ..first }) {
+        // How counters stood is told once.
+        if again != (Receipt { replayed: true, claims: Vec::new(), ..first }) {
             return Err(format!("a repeat gave {again:?}"));
         }
         let other = Operation { memo: Some("other".into()), ..operation };
@@ -300,10 +243,38 @@ impl Trial {
                 ));
             }
             sum += posted + owed;
+            sum += self.balance(&wallet(of).sibling(AccountKind::Breakage)).0;
         }
+        self.compare_lots()?;
+        self.compare_counters()?;
         sum += self.balance(&platform(AccountKind::Grant)).0
             + self.balance(&platform(AccountKind::Revenue)).0;
         if sum != 0 { Err(format!("money was made: the sum is {sum}")) } else { Ok(()) }
+    }
+
+    fn compare_lots(&self) -> Result<(), String> {
+        for (at, (id, lot)) in self.lots.iter().zip(&self.oracle.lots).enumerate() {
+            let account = self.state.account(&wallet(lot.wallet)).map_or(0, |account| account.id);
+            let left = self.state.lot(account, *id).map_or(0, |lot| lot.remaining.nanos());
+            if left != lot.left {
+                return Err(format!("lot {at} has {left} left, expected {}", lot.left));
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_counters(&self) -> Result<(), String> {
+        for of in 0..3 {
+            for (what, start) in [("slots", 0), ("tokens", self.now / WINDOW * WINDOW)] {
+                let id = CounterId { counter: format!("org{of}/{what}").into(), start };
+                let counter = self.state.counter(&id).unwrap_or_default();
+                let expected = self.oracle.counter(of, what, start);
+                if (counter.used, counter.held) != expected {
+                    return Err(format!("{id:?} is {counter:?}, expected {expected:?}"));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn run(steps: &[Step], sabotage: Option<Sabotage>) -> Result<(), String> {
@@ -346,6 +317,9 @@ fn every_guard_is_missed_when_it_is_gone() {
         Sabotage::ForgetIds,
         Sabotage::LoseRelease,
         Sabotage::CreateMoney,
+        Sabotage::BurnAtRandom,
+        Sabotage::KeepClaims,
+        Sabotage::PassLimits,
     ];
     for sabotage in every {
         let mut runner = TestRunner::deterministic();
@@ -364,12 +338,15 @@ fn a_reversal_moves_back_once_and_never_below_the_floor() {
     let original = crate::state::Original {
         seq: 1,
         transfers: vec![crate::rows::TransferRow { debit: 1, credit: 2, amount: 50 }],
+        burns: Vec::new(),
+        lots: Vec::new(),
         reversed: false,
     };
     trial.state.originals.insert("op0".into(), original);
     let reverse = |id: &str| Operation::new(id, Command::Reverse { original: "op0".into() });
     let hold = Command::Hold {
         legs: vec![HoldLeg { account: wallet(0), amount: nanos(10) }],
+        claims: Vec::new(),
         lease_until: Timestamp::from_micros(0),
     };
     let held = trial.apply(Operation::new("hold", hold)).unwrap();
@@ -393,6 +370,7 @@ fn a_hold_of_several_legs_is_taken_and_charged_as_one() {
             HoldLeg { account: wallet(0), amount: nanos(30) },
             HoldLeg { account: wallet(1), amount: nanos(second) },
         ],
+        claims: Vec::new(),
         lease_until: Timestamp::from_micros(0),
     };
     let refused = trial.apply(Operation::new("a", legs(21))).unwrap();
@@ -404,6 +382,7 @@ fn a_hold_of_several_legs_is_taken_and_charged_as_one() {
         hold: HoldId(held.seq),
         charges: vec![charge(0, wallet(1), 25), charge(1, platform(AccountKind::Revenue), 15)],
         max_debt: nanos(0),
+        tokens: 0,
     };
     let settled = trial.apply(Operation::new("c", settle)).unwrap();
     assert!(matches!(settled.outcome, Outcome::Applied(applied) if applied.amount == nanos(25)));

@@ -1,5 +1,7 @@
 //! Reads all the books again and says whether everything fits, and if not, what does not.
 
+mod lots;
+
 use std::collections::HashMap;
 
 use kernel::{Amount, Asset};
@@ -8,7 +10,7 @@ use store::{Database, Result, Row, Snapshot, Value};
 
 use crate::backend::account_key;
 use crate::canon::{EXPIRE, EXTEND, HOLD, SETTLE, VOID, row_hash, rows_hash};
-use crate::rows::{APPLIED, Account, HoldLegRow, HoldState, OperationRow, TransferRow};
+use crate::rows::{APPLIED, Account, HoldLegRow, HoldState, OperationRow, TransferRow, Written};
 use crate::{Balance, Table};
 
 /// Operations read at once.
@@ -47,7 +49,8 @@ pub struct Report {
 
 /// Reads all operations in one snapshot and checks: the sequence has no gap; every hash continues
 /// the one before; every movement is between two accounts of one asset; sums are zero; balances are
-/// the sum of their movements and open holds, and not below their floors; holds resolve once; and
+/// the sum of their movements and open holds, and not below their floors; holds resolve once; lots have
+/// left what was not burnt; counters hold what open holds claim; and
 /// the rows of `tables`, which are audited, are those that were written.
 pub async fn verify(database: &Database, tables: &[&'static Table]) -> Result<Report> {
     let mut snapshot = database.snapshot().await?;
@@ -61,6 +64,7 @@ pub async fn verify(database: &Database, tables: &[&'static Table]) -> Result<Re
         books.check_portion(&portion);
         next = last + 1;
     }
+    books.check_counters(&mut snapshot).await?;
     snapshot.end().await?;
     Ok(books.report())
 }
@@ -71,6 +75,7 @@ struct Portion {
     transfers: HashMap<i64, Vec<TransferRow>>,
     holds: HashMap<i64, Vec<HoldRow>>,
     audited: HashMap<i64, Vec<[u8; 16]>>,
+    lots: lots::Rows,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +101,7 @@ impl Portion {
             transfers: HashMap::new(),
             holds: HashMap::new(),
             audited: HashMap::new(),
+            lots: lots::Rows::read(snapshot, &range).await?,
         };
         portion.read_transfers(snapshot, &range).await?;
         portion.read_holds(snapshot, &range).await?;
@@ -188,6 +194,7 @@ struct Books {
     head_next_account: i64,
     head_at: i64,
     last_at: i64,
+    lots: lots::Fold,
     findings: Vec<Finding>,
 }
 
@@ -208,6 +215,7 @@ impl Books {
             head_next_account: 0,
             head_at: 0,
             last_at: 0,
+            lots: lots::Fold::default(),
             findings: Vec::new(),
         };
         match heads.first() {
@@ -260,6 +268,7 @@ impl Books {
         let strays = [
             ("transfers", "ledger_transfers", portion.transfers.keys().find(|seq| !known(seq))),
             ("holds", "ledger_holds", portion.holds.keys().find(|seq| !known(seq))),
+            ("lots", "ledger_lots", portion.lots.operations().find(|seq| !known(seq))),
             ("records", "audited row", portion.audited.keys().find(|seq| !known(seq))),
         ];
         for (check, table, seq) in strays {
@@ -283,7 +292,8 @@ impl Books {
         let transfers = portion.transfers.get(&row.seq).map_or(&[][..], Vec::as_slice);
         let holds = portion.holds.get(&row.seq).map_or(&[][..], Vec::as_slice);
         let opened: Vec<HoldLegRow> = holds.iter().map(|hold| hold.leg).collect();
-        self.check_chain(row, &opened, transfers, &name);
+        self.check_chain(row, portion, &opened, &name);
+        self.fold_lots(row.seq, &portion.lots);
         let audited = rows_hash(portion.audited.get(&row.seq).cloned().unwrap_or_default());
         if audited != row.rows_hash {
             self.find("records", &name, "its records are not those that were written with it");
@@ -297,14 +307,21 @@ impl Books {
     fn check_chain(
         &mut self,
         row: &OperationRow,
+        portion: &Portion,
         opened: &[HoldLegRow],
-        transfers: &[TransferRow],
         name: &str,
     ) {
         let ids = self.created.get(&row.seq).cloned().unwrap_or_default();
-        let created: Vec<&Account> =
+        let accounts: Vec<&Account> =
             ids.iter().filter_map(|id| self.accounts.get(id)).map(|(account, _)| account).collect();
-        let hash = row.chained(&self.previous, &created, opened, transfers);
+        let written = Written {
+            accounts: &accounts,
+            opened,
+            transfers: portion.transfers.get(&row.seq).map_or(&[][..], Vec::as_slice),
+            lots: portion.lots.lots(row.seq),
+            burns: portion.lots.burns(row.seq),
+        };
+        let hash = row.chained(&self.previous, &written);
         if hash != row.hash {
             self.find("chain", name, "it, or a row written with it, is not what was written");
         }
@@ -395,6 +412,7 @@ impl Books {
         self.check_head();
         self.check_open_holds();
         self.check_balances();
+        self.check_lots();
         let hash = blake3::Hash::from_bytes(self.last_hash).to_hex().to_string();
         Report {
             ok: self.findings.is_empty(),

@@ -3,27 +3,43 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agents::Agents;
+use alerts::Alerts;
 use anyhow::Context as _;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
-use gateway::Gateway;
+use axum::middleware::from_fn_with_state;
+use customers::{Catalogue, Customers, Followers, Offer, Sync};
+use events::{Bridge, Bus};
+use flow::{Engine, ModelCaller};
+use gateway::{Gateway, Guard, Options};
 use identity::{Identity, ServerSecret};
 use kernel::{SharedClock, SystemClock};
 use ledger::Journal;
 use metering::{Metering, PriceBook, Sweeper};
 use models::Models;
 use pricing::PriceVersion;
-use store::{DataFolder, Database, Migration};
+use protocols::Protocols;
+use serde_json::json;
+use store::{Cache, DataFolder, Database, Migration, Reader, Redis};
+use telemetry::Traces;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::config::Config;
+use crate::{metrics, news};
 
 /// A running application, without its listener.
 pub(crate) struct App {
     pub(crate) router: Router,
     pub(crate) sweeper: Sweeper,
+    pub(crate) prices: PriceBook,
+    pub(crate) sync: Sync,
+    pub(crate) followers: Followers,
+    /// How it is told to stop.
+    pub(crate) stop: web::Stop,
+    /// The bus's way to other instances.
+    pub(crate) bridge: Option<Bridge>,
     pub(crate) engines: Engines,
 }
 
@@ -32,23 +48,53 @@ pub(crate) struct Engines {
     pub(crate) identity: Identity,
     pub(crate) journal: Journal,
     pub(crate) gateway: Gateway,
+    pub(crate) metering: Metering,
+    pub(crate) traces: Option<Arc<Traces>>,
+    pub(crate) admin: admin::Admin,
+    pub(crate) models: Arc<Models>,
+    pub(crate) flow: Engine,
+    pub(crate) agents: Agents,
+    pub(crate) bus: Bus,
+    pub(crate) alerts: Alerts,
     pub(crate) database: Database,
     pub(crate) folder: DataFolder,
 }
 
 /// The schema of every crate.
 pub(crate) fn migrations() -> Vec<Migration> {
-    [identity::MIGRATIONS, ledger::MIGRATIONS, metering::MIGRATIONS, gateway::MIGRATIONS].concat()
+    [
+        identity::MIGRATIONS,
+        ledger::MIGRATIONS,
+        metering::MIGRATIONS,
+        gateway::MIGRATIONS,
+        admin::MIGRATIONS,
+        alerts::MIGRATIONS,
+        models::MIGRATIONS,
+        customers::MIGRATIONS,
+        flow::MIGRATIONS,
+        agents::MIGRATIONS,
+        protocols::MIGRATIONS,
+    ]
+    .concat()
 }
 
 /// The tables under the journal's hash chain.
-pub(crate) fn audited_tables() -> [&'static ledger::Table; 1] {
-    [&metering::USAGE]
+pub(crate) fn audited_tables() -> [&'static ledger::Table; 5] {
+    [
+        &metering::USAGE,
+        &metering::ATTEMPTS,
+        &metering::STEPS,
+        &metering::CHARGES,
+        &customers::RECORDS,
+    ]
 }
 
 /// What can be checked of a configuration without starting anything.
 pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
-    Models::new(&config.providers, &config.models)?;
+    Models::new(&config.providers, &config.models, &config.routing)?;
+    Guard::new(&config.guard)?;
+    Redis::new(&config.redis)?;
+    Database::replica(&config.database)?;
     price_versions(config).map(drop)
 }
 
@@ -56,52 +102,187 @@ impl App {
     /// Opens everything and brings it up to date.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
         let clock: SharedClock = Arc::new(SystemClock);
-        let models = Arc::new(Models::new(&config.providers, &config.models)?);
+        let models = Arc::new(Models::new(&config.providers, &config.models, &config.routing)?);
         let prices = price_versions(config)?;
+        let redis = Redis::new(&config.redis)?;
+        let (bus, bridge) = news::bus(redis.as_ref());
         let folder = DataFolder::open(&config.data)?;
-        let database = Database::open(&config.database.url, folder.path())
-            .await
-            .context("the database cannot be opened")?;
-        let made = database
-            .migrate(&migrations())
-            .await
-            .context("the schema cannot be brought up to date")?;
-        if !made.is_empty() {
-            tracing::info!(migrations = made.join(","), "the schema is brought up to date");
-        }
-        let secret = ServerSecret::load(&config.security, &folder.file("secret.key"))?;
-        let identity = Identity::open(database.clone(), secret, Arc::clone(&clock)).await?;
+        let database = open_database(config, &folder).await?;
+        let (identity, cache_key) = identity(config, &folder, &database, &clock).await?;
         let journal = Journal::start(database.clone(), Arc::clone(&clock), &config.journal)?;
         recover(&journal, &database).await?;
         let book = PriceBook::publish(&database, prices, clock.now()).await?;
-        let metering = Metering::new(
-            journal.clone(),
+        let reader = reader(config, &database, redis, (cache_key, &clock))?;
+        let metering = metering(config, &journal, reader, (&book, &clock));
+        let sweeper = Sweeper::new(metering.clone(), database.clone(), Arc::clone(&clock));
+        models.load_states(&database).await.context("the providers' states cannot be read")?;
+        let traces = Traces::start(&config.telemetry)?.map(Arc::new);
+        let options = options(config, traces.clone())?;
+        let gateway = Gateway::new(
+            identity.clone(),
+            metering.clone(),
+            Arc::clone(&models),
             database.clone(),
-            book,
-            Arc::clone(&clock),
-            config.metering.clone(),
+            options,
         );
-        let sweeper = Sweeper::new(metering.clone(), database.clone(), clock);
-        let gateway = Gateway::new(identity.clone(), metering.clone(), models, database.clone());
+        let alerts = alerts(config, &database, &identity, &clock)?;
+        let flow = flow(config, &journal, &metering, &models, &database)?;
+        let (sync, followers) = sync(config, &identity, &metering, (&journal, &database), clock)?;
+        let agents = agents(config, &folder, (&identity, &metering, &database), &flow, &bus);
         let admin = admin::Admin {
             identity: identity.clone(),
             journal: journal.clone(),
-            metering,
+            metering: metering.clone(),
+            models: Arc::clone(&models),
+            alerts: alerts.clone(),
             database: database.clone(),
         };
-        let router = router(config, &gateway, admin, health_checks(&database, &journal))?;
-        let engines = Engines { identity, journal, gateway, database, folder };
-        Ok(Self { router, sweeper, engines })
+        let stop = web::Stop::default();
+        let checks = health_checks(&stop, &database, &journal, (&bus, metering.reader()));
+        let engines = Engines {
+            identity,
+            journal,
+            gateway,
+            metering,
+            traces,
+            admin,
+            models,
+            flow,
+            agents,
+            bus,
+            alerts,
+            database,
+            folder,
+        };
+        let router = router(config, &engines, &sync, checks)?;
+        Ok(Self { router, sweeper, prices: book, sync, followers, stop, bridge, engines })
     }
+}
+
+/// Who is who; and the key of the cache that instances share.
+async fn identity(
+    config: &Config,
+    folder: &DataFolder,
+    database: &Database,
+    clock: &SharedClock,
+) -> anyhow::Result<(Identity, [u8; 32])> {
+    let secret = ServerSecret::load(&config.security, &folder.file("secret.key"))?;
+    let key = secret.cache_key();
+    let (database, clock) = (database.clone(), Arc::clone(clock));
+    Ok((Identity::open_with(database, secret, clock, &config.signing).await?, key))
+}
+
+/// Where lists and reports are read.
+fn reader(
+    config: &Config,
+    database: &Database,
+    redis: Option<Redis>,
+    (key, clock): ([u8; 32], &SharedClock),
+) -> anyhow::Result<Reader> {
+    let cache = Cache::new(redis, key, Arc::clone(clock));
+    Ok(Reader::new(database.clone(), Database::replica(&config.database)?, cache))
+}
+
+/// The service that meters calls.
+fn metering(
+    config: &Config,
+    journal: &Journal,
+    reader: Reader,
+    (book, clock): (&PriceBook, &SharedClock),
+) -> Metering {
+    Metering::new(journal.clone(), reader, book.clone(), Arc::clone(clock), config.metering.clone())
+}
+
+/// Low-balance alerts.
+fn alerts(
+    config: &Config,
+    database: &Database,
+    identity: &Identity,
+    clock: &SharedClock,
+) -> anyhow::Result<Alerts> {
+    let (database, identity, clock) = (database.clone(), identity.clone(), Arc::clone(clock));
+    Alerts::new(database, identity, clock, config.alerts.clone()).context("alerts")
+}
+
+/// The engine of flows, whose model calls are metered like all others.
+fn flow(
+    config: &Config,
+    journal: &Journal,
+    metering: &Metering,
+    models: &Arc<Models>,
+    database: &Database,
+) -> anyhow::Result<Engine> {
+    let default = Some(config.flow.default_model.clone());
+    let caller = ModelCaller::metered(metering.clone(), Arc::clone(models), default);
+    let (journal, database) = (journal.clone(), database.clone());
+    Ok(Engine::new(journal, database, Arc::new(SystemClock), config.flow.clone(), caller)?)
+}
+
+/// The agent API over the engine of flows.
+fn agents(
+    config: &Config,
+    folder: &DataFolder,
+    (identity, metering, database): (&Identity, &Metering, &Database),
+    flow: &Engine,
+    bus: &Bus,
+) -> Agents {
+    let first = |model: &models::ModelConfig| {
+        let provider = model.routes.first().map(|route| route.provider.clone());
+        (model.name.clone(), provider.unwrap_or_default())
+    };
+    Agents::new(agents::Parts {
+        identity: identity.clone(),
+        engine: flow.clone(),
+        metering: metering.clone(),
+        database: database.clone(),
+        bus: bus.clone(),
+        clock: Arc::new(SystemClock),
+        config: config.agents.clone(),
+        models: config.models.iter().map(first).collect(),
+        data: folder.path().to_owned(),
+        origins: config.server.cors_origins.clone(),
+    })
+}
+
+/// The customers' surface, what it follows, and who follows it.
+fn sync(
+    config: &Config,
+    identity: &Identity,
+    metering: &Metering,
+    (journal, database): (&Journal, &Database),
+    clock: SharedClock,
+) -> anyhow::Result<(Sync, Followers)> {
+    let customers = Customers::new(customers::Parts {
+        identity: identity.clone(),
+        journal: journal.clone(),
+        metering: metering.clone(),
+        database: database.clone(),
+        catalogue: catalogue(config),
+        config: config.customers.clone(),
+    });
+    let followers = Followers::new(customers.clone(), &clock).context("customers.followers")?;
+    let sync = Sync::new(customers, config.upstream.clone(), clock).context("upstream")?;
+    Ok((sync, followers))
+}
+
+/// The database, its schema brought up to date.
+async fn open_database(config: &Config, folder: &DataFolder) -> anyhow::Result<Database> {
+    let database = Database::open(&config.database.url, folder.path())
+        .await
+        .context("the database cannot be opened")?;
+    let made =
+        database.migrate(&migrations()).await.context("the schema cannot be brought up to date")?;
+    if !made.is_empty() {
+        tracing::info!(migrations = made.join(","), "the schema is brought up to date");
+    }
+    Ok(database)
 }
 
 impl Engines {
     /// Ends what has begun: calls, as far as they end in this time, then the journal, then the
     /// database. A call that cannot be recorded is not waited for: its hold runs out.
     pub(crate) async fn close(self, patience: Duration) {
-        if tokio::time::timeout(patience, self.gateway.drain()).await.is_err() {
-            tracing::error!("some calls could not be ended in the books: their holds will run out");
-        }
+        self.end_work(patience).await;
         self.journal.close().await;
         if let Err(error) = self.identity.record_uses().await {
             tracing::warn!(
@@ -109,8 +290,28 @@ impl Engines {
                 "when keys were last used cannot be written"
             );
         }
+        if let Some(traces) = self.traces {
+            // It blocks its thread while it sends what waits.
+            drop(tokio::task::spawn_blocking(move || traces.stop()).await);
+        }
         self.database.close().await;
         drop(self.folder);
+    }
+}
+
+impl Engines {
+    async fn end_work(&self, patience: Duration) {
+        if tokio::time::timeout(patience, self.gateway.drain()).await.is_err() {
+            tracing::error!("some calls could not be ended in the books: their holds will run out");
+        }
+        if tokio::time::timeout(patience, self.flow.close()).await.is_err() {
+            tracing::warn!("some steps of runs are not at their end: they are tried again");
+        }
+        if tokio::time::timeout(patience, self.agents.close()).await.is_err() {
+            tracing::warn!(
+                "some of what happened is not in the history: it is told at the next start"
+            );
+        }
     }
 }
 
@@ -127,6 +328,24 @@ async fn recover(journal: &Journal, database: &Database) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What followers of this server may know of its models and their upstreams.
+fn catalogue(config: &Config) -> Catalogue {
+    let model = |model: &models::ModelConfig| Offer {
+        id: model.name.clone(),
+        data: json!({"id": model.name, "name": model.name, "model": model.name, "kind": model.kind,
+            "status": "published"}),
+    };
+    let upstream = |provider: &models::ProviderConfig| Offer {
+        id: provider.name.clone(),
+        data: json!({"id": provider.name, "name": provider.name, "kind": provider.kind,
+            "baseurl": provider.base_url}),
+    };
+    Catalogue {
+        models: config.models.iter().map(model).collect(),
+        upstreams: config.providers.iter().map(upstream).collect(),
+    }
+}
+
 fn price_versions(config: &Config) -> anyhow::Result<Vec<PriceVersion>> {
     let priced = config.models.iter().filter_map(|model| Some((model, model.price.as_ref()?)));
     let version = |(model, price): (&models::ModelConfig, &models::PriceConfig)| {
@@ -136,9 +355,19 @@ fn price_versions(config: &Config) -> anyhow::Result<Vec<PriceVersion>> {
     priced.map(version).collect()
 }
 
-fn health_checks(database: &Database, journal: &Journal) -> Vec<web::Check> {
-    let (database, journal) = (database.clone(), journal.clone());
-    vec![
+fn health_checks(
+    stop: &web::Stop,
+    database: &Database,
+    journal: &Journal,
+    (bus, reader): (&Bus, &Reader),
+) -> Vec<web::Check> {
+    let (stop, database, journal) = (stop.clone(), database.clone(), journal.clone());
+    let mut checks = vec![
+        web::Check::new("process", move || {
+            let stopping = stop.gently.is_cancelled();
+            let reason = || Err("it is stopping: send requests elsewhere".to_owned());
+            async move { if stopping { reason() } else { Ok(()) } }
+        }),
         web::Check::new("database", move || {
             let database = database.clone();
             async move { database.ping().await.map_err(|error| error.to_string()) }
@@ -147,23 +376,81 @@ fn health_checks(database: &Database, journal: &Journal) -> Vec<web::Check> {
             let failure = journal.failure();
             async move { failure.map_or(Ok(()), Err) }
         }),
-    ]
+    ];
+    checks.extend(bus.is_bridged().then(|| {
+        let bus = bus.clone();
+        web::Check::lesser("redis", move || {
+            let failure = bus.failure();
+            async move { failure.map_or(Ok(()), Err) }
+        })
+    }));
+    checks.extend(reader.replica().is_some().then(|| {
+        let reader = reader.clone();
+        web::Check::lesser("replica", move || {
+            let failure = reader.failure();
+            async move { failure.map_or(Ok(()), Err) }
+        })
+    }));
+    checks
+}
+
+/// Flows by the protocols of others.
+fn protocols(engines: &Engines) -> Protocols {
+    Protocols {
+        identity: engines.identity.clone(),
+        engine: engines.flow.clone(),
+        models: Arc::clone(&engines.models),
+        database: engines.database.clone(),
+        clock: Arc::new(SystemClock),
+    }
+}
+
+fn options(config: &Config, traces: Option<Arc<Traces>>) -> anyhow::Result<Options> {
+    Ok(Options { cache: config.cache.clone(), guard: Guard::new(&config.guard)?, traces })
+}
+
+/// The figures of the engines; those of requests come with the routes.
+fn figures(engines: &Engines) -> telemetry::Metrics {
+    let mut figures = telemetry::Metrics::new();
+    engines.journal.register(&mut figures);
+    engines.metering.register(&mut figures);
+    metrics::add_ways(&mut figures, &engines.models);
+    engines.alerts.register(&mut figures);
+    engines.bus.register(&mut figures);
+    news::register_reader(engines.metering.reader(), &mut figures);
+    figures
 }
 
 fn router(
     config: &Config,
-    gateway: &Gateway,
-    admin: admin::Admin,
+    engines: &Engines,
+    sync: &Sync,
     checks: Vec<web::Check>,
 ) -> anyhow::Result<Router> {
+    let mut figures = figures(engines);
+    let identity = engines.identity.clone();
+    let signed = (identity.clone(), config.server.max_body_bytes);
     let surfaces = Router::new()
-        .nest("/v1", gateway::router(gateway.clone()))
-        .nest("/admin", admin::router(admin))
-        .layer(DefaultBodyLimit::max(config.server.max_body_bytes));
-    let document = document().to_json().context("the API's description cannot be written")?;
-    let router = surfaces.merge(web::health_router(checks)).merge(web::docs::router(document));
-    let router = web::speak(router, web::Dialect::Problem);
-    Ok(web::cross_origin(router, &config.server)?.layer(from_fn(web::observe)))
+        .nest("/v1", gateway::router(engines.gateway.clone()))
+        .nest("/api/v1", customers::router(sync, checks.clone()))
+        .merge(customers::sync_router(sync))
+        .merge(protocols::router(&protocols(engines)))
+        .nest("/admin", admin::router(engines.admin.clone()))
+        .merge(agents::router(&engines.agents))
+        .layer(DefaultBodyLimit::max(config.server.max_body_bytes))
+        .layer(from_fn_with_state(signed, identity::read_signed));
+    let document = document();
+    let routes = document.paths.paths.keys().cloned();
+    let traffic = Arc::new(web::Traffic::new(routes, &mut figures));
+    let document = document.to_json().context("the API's description cannot be written")?;
+    let requests = Arc::clone(&traffic);
+    engines.journal.write_at_once_when(move || requests.in_flight() <= 1);
+    let router = surfaces
+        .merge(web::health_router(checks))
+        .merge(metrics::router(figures, identity, config.telemetry.clone()))
+        .merge(web::docs::router(document));
+    let router = web::unknown_paths(web::speak(router, web::Dialect::Problem), agents::PATHS);
+    Ok(web::cross_origin(router, &config.server)?.layer(from_fn_with_state(traffic, web::observe)))
 }
 
 /// The whole API's description.
@@ -172,7 +459,12 @@ pub(crate) fn document() -> OpenApi {
     "Ledgerline".clone_into(&mut document.info.title);
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     document.merge(gateway::document());
+    document.merge(customers::document());
+    document.merge(customers::sync_document());
     document.merge(admin::document());
+    document.merge(agents::document());
+    document.merge(protocols::document());
+    document.merge(metrics::document());
     let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     document.components.get_or_insert_default().add_security_scheme("api_key", scheme);
     document

@@ -10,7 +10,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use kernel::{Amount, Secret};
-use models::{ModelConfig, PriceConfig, ProviderConfig, ProviderKind};
+use models::{
+    ModelConfig, PriceConfig, ProviderConfig, ProviderKind, RoutingConfig, UapiConfig, UapiStep,
+};
+use pricing::CachedResponse;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -24,11 +27,21 @@ pub(crate) struct Config {
     pub(crate) data: PathBuf,
     pub(crate) server: web::Config,
     pub(crate) database: store::Config,
-    pub(crate) redis: Redis,
+    pub(crate) redis: store::RedisConfig,
     pub(crate) log: Log,
     pub(crate) security: identity::Config,
+    pub(crate) signing: identity::SigningConfig,
     pub(crate) journal: ledger::Config,
     pub(crate) metering: metering::Config,
+    pub(crate) telemetry: telemetry::Config,
+    pub(crate) routing: RoutingConfig,
+    pub(crate) cache: gateway::CacheConfig,
+    pub(crate) guard: gateway::GuardConfig,
+    pub(crate) alerts: alerts::Config,
+    pub(crate) customers: customers::Config,
+    pub(crate) upstream: customers::UpstreamConfig,
+    pub(crate) flow: flow::Config,
+    pub(crate) agents: agents::Config,
     pub(crate) providers: Vec<ProviderConfig>,
     pub(crate) models: Vec<ModelConfig>,
 }
@@ -39,23 +52,25 @@ impl Default for Config {
             data: PathBuf::from("data"),
             server: web::Config::default(),
             database: store::Config::default(),
-            redis: Redis::default(),
+            redis: store::RedisConfig::default(),
             log: Log::default(),
             security: identity::Config::default(),
+            signing: identity::SigningConfig::default(),
             journal: ledger::Config::default(),
             metering: metering::Config::default(),
+            telemetry: telemetry::Config::default(),
+            routing: RoutingConfig::default(),
+            cache: gateway::CacheConfig::default(),
+            guard: gateway::GuardConfig::default(),
+            alerts: alerts::Config::default(),
+            customers: customers::Config::default(),
+            upstream: customers::UpstreamConfig::default(),
+            flow: flow::Config::default(),
+            agents: agents::Config::default(),
             providers: Vec::new(),
             models: Vec::new(),
         }
     }
-}
-
-/// The `redis` section.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct Redis {
-    /// `redis://host:6379`; empty for none.
-    pub(crate) url: Secret,
 }
 
 /// How lines are written.
@@ -116,22 +131,25 @@ impl Config {
         };
         let mut provider = ProviderConfig::new("example", ProviderKind::Sim, "");
         provider.headers.insert(keys::ANY.to_owned(), Secret::default());
+        let query = Some(UapiStep::default());
+        provider.uapi = Some(UapiConfig { query, ..UapiConfig::default() });
         let mut model = ModelConfig::new("example", "example", Some(price));
+        model.cached_response = Some(CachedResponse { percent: 0, per_call: Amount::ZERO });
         for route in &mut model.routes {
             route.model = Some(String::new());
+            route.cost = Some(price);
         }
-        let full = Self { providers: vec![provider], models: vec![model], ..Self::default() };
+        let mut telemetry = telemetry::Config::default();
+        telemetry.otlp_headers.insert(keys::ANY.to_owned(), Secret::default());
+        let mut tool = flow::HttpTool::new("example", "http://example.com");
+        tool.headers.insert(keys::ANY.to_owned(), Secret::default());
+        let flow = flow::Config { tools: vec![tool], ..flow::Config::default() };
+        let (url, app_id, app_secret) = (String::new(), String::new(), Secret::default());
+        let followers = vec![customers::FollowerConfig { url, app_id, app_secret }];
+        let customers = customers::Config { followers, ..customers::Config::default() };
+        let (providers, models) = (vec![provider], vec![model]);
+        let full = Self { telemetry, customers, flow, providers, models, ..Self::default() };
         Ok(serde_json::to_value(full)?)
-    }
-
-    /// Settings that are accepted but that nothing in this version uses.
-    pub(crate) fn without_effect(&self) -> Vec<&'static str> {
-        let unused = [
-            ("redis.url", !self.redis.url.is_empty()),
-            ("database.replica_url", !self.database.replica_url.is_empty()),
-            ("server.trusted_proxies", !self.server.trusted_proxies.is_empty()),
-        ];
-        unused.into_iter().filter(|(_, set)| *set).map(|(key, _)| key).collect()
     }
 }
 
@@ -158,18 +176,23 @@ mod tests {
             })
             .map(|line| line + "\n")
             .collect();
-        let uncommented =
-            uncommented.replace("providers: []", "providers:").replace("models: []", "models:");
+        let uncommented = ["providers: []", "models: []", "tools: []", "followers: []"]
+            .iter()
+            .fold(uncommented, |text, list| text.replace(list, list.trim_end_matches(" []")));
         let shown: Value = serde_saphyr::from_str(&uncommented).unwrap();
         let missing = keys::missing(&Config::schema().unwrap(), &shown);
         assert_eq!(missing, Vec::<String>::new());
         let given = load(&uncommented, &[]).unwrap();
         let (provider, model) = (&given.providers[0], &given.models[0]);
-        let by_default =
+        let mut by_default =
             ProviderConfig::new(&provider.name, ProviderKind::OpenAi, &provider.base_url);
+        let query = Some(UapiStep::default());
+        by_default.uapi = Some(UapiConfig { query, ..UapiConfig::default() });
         assert_eq!(json!(provider), json!(by_default));
         let mut by_default = ModelConfig::new(&model.name, &provider.name, model.price);
         by_default.routes[0].model.clone_from(&model.routes[0].model);
+        by_default.routes[0].cost = model.routes[0].cost;
+        by_default.cached_response = model.cached_response;
         assert_eq!(json!(model), json!(by_default));
     }
 

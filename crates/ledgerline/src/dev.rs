@@ -7,8 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use identity::{NewKey, OrgKind, PLATFORM, Role};
-use kernel::OrgId;
+use identity::{Caller, NewKey, OrgKind, PLATFORM, Role};
 use ledger::{AccountKey, AccountKind, Command, Leg, Operation};
 use models::{ModelConfig, ModelKind, PriceConfig, ProviderConfig, ProviderKind};
 use serde_json::{Value, json};
@@ -37,6 +36,10 @@ pub(crate) fn prepare(config: &mut Config) -> anyhow::Result<()> {
     }
     if config.providers.iter().all(|provider| provider.name != PROVIDER) {
         config.providers.push(ProviderConfig::new(PROVIDER, ProviderKind::Sim, ""));
+    }
+    if config.flow.default_model.is_empty() {
+        // Workflows name models of the world outside: here they are played.
+        "sim-small".clone_into(&mut config.flow.default_model);
     }
     for (name, kind, [input, cached, output]) in MODELS {
         if config.models.iter().any(|model| model.name == name) {
@@ -71,6 +74,7 @@ pub(crate) async fn seed(app: &Engines, address: SocketAddr) -> anyhow::Result<(
     }
     let text = format!("{seeded:#}\n");
     write_private(&file, &text).with_context(|| format!("cannot write {}", file.display()))?;
+    let_developer_in(app, &seeded);
     let key = seeded.pointer("/customer/api_key").and_then(Value::as_str).unwrap_or_default();
     say(&format!(
         "\nLedgerline runs on {base_url} (keys in {}; API at {base_url}/docs). Try:\n\n  \
@@ -82,14 +86,27 @@ pub(crate) async fn seed(app: &Engines, address: SocketAddr) -> anyhow::Result<(
     ))
 }
 
+/// The agent API's original knows no credentials: whoever sits at this machine is the customer there.
+fn let_developer_in(app: &Engines, seeded: &Value) {
+    let part = |path: &str| seeded.pointer(path).and_then(Value::as_str);
+    if let Some(org_id) = part("/customer/org_id") {
+        let customer = Caller::new(org_id.into(), OrgKind::Customer, Role::Member);
+        let app_id = part("/customer/app_id").map(Into::into);
+        app.agents.let_developer_in(Caller { app_id, ..customer });
+    }
+}
+
 async fn create(app: &Engines) -> anyhow::Result<Value> {
     let identity = &app.identity;
-    let admin = identity.create_key(new_key(PLATFORM.into(), "developer", Role::Admin)).await?;
+    let admin = identity.create_key(NewKey::new(PLATFORM.into(), "developer", Role::Admin)).await?;
     let org = identity.create_org("Demo customer", OrgKind::Customer).await?;
     let demo = identity.create_app(&org.id, "Demo application").await?;
-    let key =
-        NewKey { app_id: Some(demo.id.clone()), ..new_key(org.id.clone(), "demo", Role::Member) };
+    let key = NewKey {
+        app_id: Some(demo.id.clone()),
+        ..NewKey::new(org.id.clone(), "demo", Role::Member)
+    };
     let customer = identity.create_key(key).await?;
+    let secret = identity.create_app_secret(&demo.id, None).await?;
     let leg = Leg {
         from: AccountKey::new(PLATFORM, AccountKind::Grant, "CNY".parse()?),
         to: AccountKey::new(org.id.shared(), AccountKind::Wallet, "CNY".parse()?),
@@ -100,12 +117,13 @@ async fn create(app: &Engines) -> anyhow::Result<Value> {
     app.journal.submit(grant).await?;
     Ok(json!({
         "admin": {"api_key": admin.api_key.expose()},
-        "customer": {"org_id": org.id, "app_id": demo.id, "api_key": customer.api_key.expose()},
+        "customer": {
+            "org_id": org.id,
+            "app_id": demo.id,
+            "app_secret": secret.secret.expose(),
+            "api_key": customer.api_key.expose(),
+        },
     }))
-}
-
-fn new_key(org_id: OrgId, name: &str, role: Role) -> NewKey {
-    NewKey { org_id, user_id: None, app_id: None, name: name.to_owned(), role, expires_at: None }
 }
 
 /// Writes a file that only its owner can read.

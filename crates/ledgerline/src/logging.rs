@@ -1,5 +1,7 @@
 //! Log lines: JSON for machines, pretty in a terminal. Never a secret, never a prompt.
 
+mod json;
+
 use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
@@ -20,7 +22,7 @@ pub(crate) fn init(config: &Log, requests: bool) -> anyhow::Result<()> {
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let outcome = if json {
-        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+        builder.event_format(json::Lines).try_init()
     } else {
         builder.with_ansi(std::io::stderr().is_terminal()).try_init()
     };

@@ -3,8 +3,16 @@
 mod app;
 mod cli;
 mod config;
+mod customer;
 mod dev;
+mod failure;
 mod logging;
+#[cfg(test)]
+mod matrix;
+mod metrics;
+mod news;
+mod operate;
+mod remote;
 mod serve;
 mod simulate;
 mod verify;
@@ -28,8 +36,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            cli::complain(&error);
-            ExitCode::FAILURE
+            failure::complain(&error);
+            failure::exit_code(&error)
         }
     }
 }

@@ -8,11 +8,11 @@ use clap::Args;
 use identity::{Identity, NewKey, PLATFORM, Role};
 use store::DataFolder;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::cli::Place;
 use crate::config::Config;
+use crate::news::News;
 use crate::{dev, logging};
 
 /// How often answers kept for repeated requests are looked through.
@@ -36,9 +36,6 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
         dev::prepare(&mut config)?;
     }
     logging::init(&config.log, config.server.log_requests)?;
-    for key in config.without_effect() {
-        tracing::warn!(key, "this setting has no effect in this version");
-    }
     let app = App::open(&config).await?;
     let address = config.server.listen;
     let listener =
@@ -54,28 +51,55 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(app: App, listener: TcpListener, config: &Config) -> anyhow::Result<()> {
-    let stop = CancellationToken::new();
+    let lanes = web::Lanes::start().context("no threads can be started")?;
+    let App { router, sweeper, prices, sync, followers, bridge, stop, engines } = app;
     let signal = tokio::spawn(stop_on_signal(stop.clone()));
-    let App { router, sweeper, engines } = app;
+    let news = News::spread(bridge, &engines, followers);
+    let measuring = tokio::spawn(ledger::measure_replica(engines.metering.reader().clone()));
     let sweeping = tokio::spawn(sweeper.run());
-    let purging = tokio::spawn(purge(engines.gateway.clone()));
+    let refreshing = tokio::spawn(prices.keep_fresh());
+    let syncing = tokio::spawn(sync.run());
+    let purging = tokio::spawn(purge(engines.gateway.clone(), engines.admin.clone()));
     let recording = tokio::spawn(engines.identity.clone().keep_recording_uses());
-    web::serve(listener, router, &config.server, stop).await;
+    let following = tokio::spawn(engines.models.clone().keep_states(engines.database.clone()));
+    let alerting = tokio::spawn(engines.alerts.clone().run());
+    let flow = engines.flow.clone();
+    let flowing = tokio::spawn(async move { flow.run().await });
+    let agents = engines.agents.clone();
+    let telling = tokio::spawn(async move { tokio::join!(agents.run(), agents.keep_mirror()) });
+    let (agents, stopped) = (engines.agents.clone(), stop.gently.clone());
+    let parting = tokio::spawn(async move {
+        stopped.cancelled().await;
+        agents.say_goodbye();
+    });
+    web::serve(listener, router, &config.server, &lanes, stop).await;
     signal.abort();
+    measuring.abort();
     sweeping.abort();
+    refreshing.abort();
+    syncing.abort();
     purging.abort();
     recording.abort();
+    following.abort();
+    alerting.abort();
+    flowing.abort();
+    telling.abort();
+    parting.abort();
+    drop(news);
     tracing::info!("stopping: calls are finished and the books closed");
     engines.close(Duration::from_secs(config.server.drain_seconds)).await;
+    // Calls whose client has left live on the lanes until they are settled.
+    drop(lanes);
     tracing::info!("stopped");
     Ok(())
 }
 
-async fn purge(gateway: gateway::Gateway) {
+async fn purge(gateway: gateway::Gateway, admin: admin::Admin) {
     let mut turn = tokio::time::interval(PURGE_EVERY);
     loop {
         turn.tick().await;
-        if let Err(error) = gateway.purge_answers().await {
+        let purged = gateway.purge_answers().await;
+        if let Err(error) = purged.and(admin.purge_outcomes().await) {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "old answers cannot be deleted"
@@ -84,16 +108,18 @@ async fn purge(gateway: gateway::Gateway) {
     }
 }
 
-/// The first signal stops gently; a second one, or the end of the drain time, at once.
-async fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
+/// The first signal stops gently, a second one at once.
+async fn stop_on_signal(stop: web::Stop) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    for how in [&stop.gently, &stop.at_once] {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        how.cancel();
     }
-    stop.cancel();
     Ok(())
 }
 
@@ -104,14 +130,7 @@ async fn ensure_admin(identity: &Identity, folder: &DataFolder) -> anyhow::Resul
     }
     let file = folder.file("admin.key");
     let created = identity
-        .create_key(NewKey {
-            org_id: PLATFORM.into(),
-            user_id: None,
-            app_id: None,
-            name: "first administrator".to_owned(),
-            role: Role::Admin,
-            expires_at: None,
-        })
+        .create_key(NewKey::new(PLATFORM.into(), "first administrator", Role::Admin))
         .await?;
     if let Err(error) = dev::write_private(&file, created.api_key.expose()) {
         bail!("the first administrator's key cannot be written to {}: {error}", file.display());

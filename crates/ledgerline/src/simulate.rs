@@ -49,6 +49,9 @@ pub(crate) struct SimulateArgs {
     /// Answer this share of calls with status 500, evenly spread
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = share)]
     fail_rate: f64,
+    /// Answer so many calls, refuse as many with status 503, and so on in turns
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    flap: u64,
     /// Drop the connection after so many chunks of a stream, or bytes of a complete answer
     #[arg(long, value_name = "N")]
     drop_after: Option<usize>,
@@ -105,7 +108,15 @@ pub(crate) async fn run(args: SimulateArgs) -> anyhow::Result<()> {
         stopping.cancel();
     });
     let config = web::Config { drain_seconds: 0, ..web::Config::default() };
-    web::serve(listener, router(args), &config, stop).await;
+    let lanes = web::Lanes::start().context("no threads can be started")?;
+    web::serve(
+        listener,
+        router(args),
+        &config,
+        &lanes,
+        web::Stop { gently: stop, ..web::Stop::default() },
+    )
+    .await;
     signal.abort();
     Ok(())
 }
@@ -128,8 +139,8 @@ async fn models() -> Json<Value> {
 
 async fn embed(State(simulation): State<Arc<Simulation>>, body: Bytes) -> Response {
     simulation.pause().await;
-    if simulation.fails() {
-        return refuse(&SimRefusal::new(500, "simulated failure"));
+    if let Some(status) = simulation.fails() {
+        return refuse(&SimRefusal::new(status, "simulated failure"));
     }
     match embeddings(&body, simulation.style()) {
         Ok(answer) => json_answer(answer),
@@ -139,8 +150,8 @@ async fn embed(State(simulation): State<Arc<Simulation>>, body: Bytes) -> Respon
 
 async fn chat(State(simulation): State<Arc<Simulation>>, body: Bytes) -> Response {
     simulation.pause().await;
-    if simulation.fails() {
-        return refuse(&SimRefusal::new(500, "simulated failure"));
+    if let Some(status) = simulation.fails() {
+        return refuse(&SimRefusal::new(status, "simulated failure"));
     }
     match simulation.answer(&body).as_ref() {
         Ready::Refused(refusal) => refuse(refusal),
@@ -168,12 +179,20 @@ impl Simulation {
         }
     }
 
-    /// Whether this call is one of those that fail: the n-th fails when the share passes a whole
-    /// number there.
+    /// With which status this call fails, if it is one of those that do.
+    fn fails(&self) -> Option<u16> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let down = call.checked_div(self.args.flap).is_some_and(|turn| turn % 2 == 1);
+        if down {
+            return Some(503);
+        }
+        self.is_in_share(call).then_some(500)
+    }
+
+    /// The n-th call fails when the share passes a whole number there.
     #[expect(clippy::cast_precision_loss, reason = "a count of calls")]
-    fn fails(&self) -> bool {
-        let call = self.calls.fetch_add(1, Ordering::Relaxed) as f64;
-        let rate = self.args.fail_rate;
+    fn is_in_share(&self, call: u64) -> bool {
+        let (call, rate) = (call as f64, self.args.fail_rate);
         ((call + 1.0) * rate).floor() > (call * rate).floor()
     }
 

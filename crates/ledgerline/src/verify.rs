@@ -26,7 +26,9 @@ pub(crate) async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
         bail!("there are no books at {}: name their folder with --data", file.display());
     }
     let database = Database::open(&config.database.url, &config.data).await?;
-    let report = ledger::verify(&database, &app::audited_tables()).await?;
+    let mut report = ledger::verify(&database, &app::audited_tables()).await?;
+    report.findings.extend(metering::verify_rollups(&database).await?);
+    report.ok = report.findings.is_empty();
     if args.json {
         say(&serde_json::to_string_pretty(&report)?)?;
     } else {

@@ -1,16 +1,20 @@
 //! Before the call: the quote is pinned and the money set aside, in one atomic step.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use identity::Caller;
 use kernel::{Amount, ChargeId, Timestamp};
 use ledger::{
     AccountKey, AccountKind, Command, HoldId, HoldLeg, Operation, Outcome, Receipt, Refusal, Unit,
 };
-use pricing::PriceVersion;
+use pricing::Quote;
+use telemetry::CallSpan;
 
 use crate::Metering;
 use crate::leases::Lease;
+use crate::limits::{Ask, Pace, Rules};
+use crate::prices::Terms;
 use crate::{Error, Result};
 
 /// What kind of product is called.
@@ -52,6 +56,17 @@ pub struct Call {
     pub fingerprint: Option<[u8; 16]>,
     /// The HTTP request, for finding its log lines.
     pub request_id: Arc<str>,
+    /// The step of a run that makes the call.
+    pub step: Option<RunStep>,
+}
+
+/// A step of a run of a flow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunStep {
+    /// The run.
+    pub run_id: Arc<str>,
+    /// Its number in the run.
+    pub step: u64,
 }
 
 /// An admitted call: its price is pinned and its money set aside. It must be settled or released;
@@ -60,11 +75,16 @@ pub struct Call {
 #[must_use = "an admitted call must be settled or released"]
 pub struct Admission {
     pub(crate) call: Call,
-    pub(crate) price: Arc<PriceVersion>,
+    pub(crate) price: Quote,
+    pub(crate) terms: Option<Arc<Terms>>,
     pub(crate) hold: HoldId,
     pub(crate) held: Amount,
     pub(crate) output_bound: u64,
     pub(crate) started_at: Timestamp,
+    pub(crate) pace: Vec<Pace>,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) upstream_time: Option<Duration>,
+    pub(crate) span: Option<Box<CallSpan>>,
     /// Keeps the hold alive.
     pub(crate) _lease: Lease,
 }
@@ -80,8 +100,33 @@ impl Admission {
         self.output_bound
     }
 
+    /// How the caller's limits stand, the tightest of each kind.
+    pub fn pace(&self) -> &[Pace] {
+        &self.pace
+    }
+
+    /// Notes how long the upstream took to answer completely, or to begin its stream.
+    pub const fn upstream_took(&mut self, time: Duration) {
+        self.upstream_time = Some(time);
+    }
+
+    /// How long the upstream took, once that is noted.
+    pub const fn upstream_time(&self) -> Option<Duration> {
+        self.upstream_time
+    }
+
+    /// The call is traced: its span ends with it.
+    pub fn trace(&mut self, span: Option<Box<CallSpan>>) {
+        self.span = span;
+    }
+
+    /// The call's span, if it is traced.
+    pub fn span(&mut self) -> Option<&mut CallSpan> {
+        self.span.as_deref_mut()
+    }
+
     /// The pinned price.
-    pub fn price(&self) -> &PriceVersion {
+    pub const fn price(&self) -> &Quote {
         &self.price
     }
 }
@@ -89,39 +134,72 @@ impl Admission {
 impl Metering {
     /// Pins the price and sets the money aside, durably, before anything is sent upstream.
     pub async fn admit(&self, call: Call) -> Result<Admission> {
-        let price = self.prices().quote(&call.model)?;
+        let (begun, started_at) = (Instant::now(), self.now());
+        let (price, terms) = self.quote(&call, started_at).await?;
         let amount = price.ceiling(call.input_bound, call.output_bound)?;
         let wallet =
-            AccountKey::new(call.caller.org_id.shared(), AccountKind::Wallet, price.currency);
-        let started_at = self.now();
+            AccountKey::new(call.caller.org_id.shared(), AccountKind::Wallet, price.currency());
+        let rules = self.rules(&call.caller).await?;
+        let ask = Ask {
+            amount,
+            currency: price.currency(),
+            input_bytes: call.input_bound,
+            output: call.output_bound,
+            now: started_at,
+        };
         let operation = Operation {
             id: hold_operation(&call.id),
             fingerprint: call.fingerprint,
             memo: Some(Arc::clone(&call.model)),
             command: Command::Hold {
                 legs: vec![HoldLeg { account: wallet, amount }],
+                claims: rules.claims(&ask),
                 lease_until: started_at.after(self.config().lease()),
             },
         };
         let receipt = self.journal().submit(Unit { operation, attachments: Vec::new() }).await?;
+        if let Outcome::Refused(refusal @ Refusal::LimitReached { .. }) = receipt.outcome {
+            return Err(rules.refused(refusal, &ask));
+        }
         let hold = held(&receipt, &price)?;
         if receipt.replayed {
             return Err(Error::Repeated);
         }
+        self.metrics().admit.observe(begun.elapsed().as_secs_f64());
         let output_bound = call.output_bound;
         let lease = self.leases().keep(hold);
-        Ok(Admission { call, price, hold, held: amount, output_bound, started_at, _lease: lease })
+        let pace = rules.pace(&receipt.claims, &ask);
+        Ok(Admission {
+            call,
+            price,
+            terms,
+            hold,
+            held: amount,
+            output_bound,
+            started_at,
+            pace,
+            rules,
+            upstream_time: None,
+            span: None,
+            _lease: lease,
+        })
     }
 
     /// Covers so many more tokens of output, for an answer that has outgrown its hold.
     pub async fn extend(&self, admission: &mut Admission, more_output: u64) -> Result<()> {
-        let amount = admission.price.ceiling(0, more_output)?;
         let output_bound = admission.output_bound.saturating_add(more_output);
+        let tokens = i64::try_from(more_output).unwrap_or(i64::MAX);
+        let input_bound = admission.call.input_bound;
+        let covered = admission.price.ceiling(input_bound, admission.output_bound)?;
+        let amount = admission.price.ceiling(input_bound, output_bound)?.saturating_sub(covered);
         let operation = Operation::new(
             format!("extend:{}:{output_bound}", admission.call.id),
-            Command::Extend { hold: admission.hold, leg: 0, amount },
+            Command::Extend { hold: admission.hold, leg: 0, amount, tokens },
         );
         let receipt = self.journal().submit(operation).await?;
+        if let Outcome::Refused(refusal @ Refusal::LimitReached { .. }) = receipt.outcome {
+            return Err(admission.rules.cut_off(refusal, admission.price.currency(), self.now()));
+        }
         held(&receipt, &admission.price)?;
         admission.held = admission.held.saturating_add(amount);
         admission.output_bound = output_bound;
@@ -134,11 +212,11 @@ pub(crate) fn hold_operation(id: &ChargeId) -> Arc<str> {
     format!("call:{id}").into()
 }
 
-fn held(receipt: &Receipt, price: &PriceVersion) -> Result<HoldId> {
+fn held(receipt: &Receipt, price: &Quote) -> Result<HoldId> {
     match receipt.outcome {
         Outcome::Applied(_) => Ok(HoldId(receipt.seq)),
         Outcome::Refused(Refusal::InsufficientFunds { required, available }) => {
-            Err(Error::InsufficientFunds { required, available, currency: price.currency })
+            Err(Error::InsufficientFunds { required, available, currency: price.currency() })
         }
         Outcome::Refused(other) => Err(Error::Refused(other)),
     }

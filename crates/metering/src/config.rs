@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kernel::Amount;
+use kernel::{Amount, Zone};
 use serde::{Deserialize, Serialize};
 
 /// How calls are held and settled.
@@ -17,11 +17,19 @@ pub struct Config {
     /// The most a wallet may come to owe because a call cost more than was held and free, as a
     /// decimal in the call's currency. What is beyond is written off.
     pub max_debt: Amount,
+    /// In which time zone the days and months of limits and statements begin, for organizations
+    /// that have none of their own.
+    pub time_zone: Zone,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { lease_seconds: 60, sweep_seconds: 5, max_debt: Amount::from_nanos(1_000_000_000) }
+        Self {
+            lease_seconds: 60,
+            sweep_seconds: 5,
+            max_debt: Amount::from_nanos(1_000_000_000),
+            time_zone: Zone::default(),
+        }
     }
 }
 

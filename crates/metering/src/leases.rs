@@ -8,13 +8,17 @@ use ::store::Database;
 use kernel::SharedClock;
 use ledger::{Command, HoldId, Operation};
 use parking_lot::Mutex;
+use telemetry::Gauge;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use crate::{Metering, Result};
 
 /// The holds whose calls are alive in this process.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Leases(Arc<Mutex<HashSet<HoldId>>>);
+#[derive(Clone, Debug)]
+pub(crate) struct Leases {
+    holds: Arc<Mutex<HashSet<HoldId>>>,
+    open: Gauge,
+}
 
 /// Keeps one hold among the living until dropped.
 #[derive(Debug)]
@@ -24,13 +28,19 @@ pub(crate) struct Lease {
 }
 
 impl Leases {
+    /// None yet; `open` shows how many there are.
+    pub(crate) fn new(open: Gauge) -> Self {
+        Self { holds: Arc::default(), open }
+    }
+
     pub(crate) fn keep(&self, hold: HoldId) -> Lease {
-        self.0.lock().insert(hold);
+        self.holds.lock().insert(hold);
+        self.open.inc();
         Lease { leases: self.clone(), hold }
     }
 
     fn living(&self) -> Vec<HoldId> {
-        let mut holds: Vec<HoldId> = self.0.lock().iter().copied().collect();
+        let mut holds: Vec<HoldId> = self.holds.lock().iter().copied().collect();
         holds.sort_unstable();
         holds
     }
@@ -38,7 +48,8 @@ impl Leases {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.leases.0.lock().remove(&self.hold);
+        self.leases.holds.lock().remove(&self.hold);
+        self.leases.open.dec();
     }
 }
 
@@ -49,6 +60,9 @@ pub struct Sweeper {
     database: Database,
     clock: SharedClock,
 }
+
+/// How often counters of windows long ended are deleted.
+const PURGE_EVERY: Duration = Duration::from_mins(10);
 
 impl Sweeper {
     /// A sweeper for this service.
@@ -65,10 +79,12 @@ impl Sweeper {
         let mut sweep = interval(Duration::from_secs(config.sweep_seconds.max(1)));
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut purge = interval(PURGE_EVERY);
         loop {
             let done = tokio::select! {
                 _ = renew.tick() => self.renew().await,
                 _ = sweep.tick() => self.sweep().await,
+                _ = purge.tick() => self.purge().await,
             };
             if let Err(error) = done {
                 tracing::error!(
@@ -93,11 +109,22 @@ impl Sweeper {
         Ok(())
     }
 
+    async fn purge(&self) -> Result<()> {
+        let purged = ledger::purge_counters(&self.database, self.clock.now()).await?;
+        tracing::debug!(purged, "counters of windows long ended were deleted");
+        Ok(())
+    }
+
     async fn sweep(&self) -> Result<()> {
         let journal = self.metering.journal();
         let expired = ledger::sweep(journal, &self.database, self.clock.now()).await?;
         if expired > 0 {
+            self.metering.metrics().expired.inc_by(expired);
             tracing::warn!(expired, "holds whose calls never ended were released");
+        }
+        let expired = ledger::expire_lots(journal, &self.database, self.clock.now()).await?;
+        if expired > 0 {
+            tracing::info!(expired, "credits that have ended were taken back");
         }
         Ok(())
     }

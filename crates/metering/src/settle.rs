@@ -2,16 +2,18 @@
 //! record written, in one operation.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kernel::{Amount, Asset, ChargeId, Timestamp};
 use ledger::{
     AccountKey, AccountKind, Applied, Attachment, Charge, Command, JournalError, Operation,
     Outcome, Receipt, Unit,
 };
-use pricing::Tokens;
+use pricing::{CachedResponse, Tokens};
 
-use crate::{Admission, Error, Metering, Result, UsageStatus, store};
+use crate::metrics::Ended;
+use crate::trace::trace;
+use crate::{Admission, Attempt, Error, Metering, Pace, Purchase, Result, UsageStatus, store};
 
 /// Who receives what is sold.
 const PLATFORM: &str = "platform";
@@ -24,6 +26,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub enum UsageSource {
     /// The upstream counted.
     Reported,
+    /// Counted when the answer was first given.
+    Cache,
     /// Counted here, because the upstream did not or was not heard to the end.
     Estimated,
     /// Nothing was used.
@@ -68,6 +72,12 @@ pub struct Bill {
     pub client_gone: bool,
     /// When the first content was passed on.
     pub first_token_at: Option<Timestamp>,
+    /// The price of an answer given again from the cache.
+    pub cached: Option<CachedResponse>,
+    /// What the upstream asks for it, if that is known.
+    pub purchase: Option<Purchase>,
+    /// The attempts in order; recorded where there was more than one.
+    pub attempts: Vec<Attempt>,
 }
 
 /// What a call cost in the end.
@@ -79,8 +89,14 @@ pub struct Charged {
     pub cost: Amount,
     /// The currency of the amounts.
     pub currency: Asset,
+    /// The operation of the books that says so: lists asked for with it as `min_seq` show the call.
+    pub seq: i64,
     /// What the wallet has free now.
     pub balance: Amount,
+    /// How the caller's limits stood at admission.
+    pub pace: Vec<Pace>,
+    /// How long the upstream was waited for, if it was.
+    pub upstream_time: Option<Duration>,
 }
 
 impl Metering {
@@ -94,42 +110,66 @@ impl Metering {
         bill: Bill,
         also: Vec<Attachment>,
     ) -> Result<Charged> {
-        let amount = admission.price.charge(&bill.usage.tokens)?;
-        let platform = AccountKey::new(PLATFORM, AccountKind::Revenue, admission.price.currency);
+        let anew = admission.price.charge(&bill.usage.tokens)?;
+        let amount = bill.cached.map_or(anew, |rule| rule.charge(anew));
+        let platform = AccountKey::new(PLATFORM, AccountKind::Revenue, admission.price.currency());
         let settle = Command::Settle {
             hold: admission.hold,
             charges: vec![Charge { leg: 0, to: platform, amount }],
             max_debt: self.config().max_debt,
+            tokens: i64::try_from(bill.usage.tokens.total()).unwrap_or(i64::MAX),
         };
         let operation = Operation::new(format!("settle:{}", admission.call.id), settle);
-        let record = store::usage_row(&admission, &bill, UsageStatus::Settled, self.now());
-        self.end(admission, operation, record, also).await
+        let records = store::records(&admission, &bill, UsageStatus::Settled);
+        let records = records.chain(admission.price_rows(&bill)).chain(also).collect();
+        self.end((admission, bill), operation, records).await
     }
 
     /// Releases the whole hold: the call gave nothing, so it costs nothing.
     pub async fn release(&self, admission: Admission, bill: Bill) -> Result<Charged> {
         let void = Command::Void { hold: admission.hold };
         let operation = Operation::new(format!("release:{}", admission.call.id), void);
-        let record = store::usage_row(&admission, &bill, UsageStatus::Released, self.now());
-        self.end(admission, operation, record, Vec::new()).await
+        let records = store::records(&admission, &bill, UsageStatus::Released);
+        self.end((admission, bill), operation, records.collect()).await
     }
 
     async fn end(
         &self,
-        admission: Admission,
+        (mut admission, bill): (Admission, Bill),
         operation: Operation,
-        record: Attachment,
-        also: Vec<Attachment>,
+        attachments: Vec<Attachment>,
     ) -> Result<Charged> {
         let released = matches!(operation.command, Command::Void { .. });
-        let attachments = std::iter::once(record).chain(also).collect();
+        let (begun, ended_at) = (Instant::now(), self.now());
         let receipt = self.submit_until_written(Unit { operation, attachments }).await?;
         let applied = applied(&receipt)?;
+        let (status, charged) = if released {
+            (UsageStatus::Released, Amount::ZERO)
+        } else {
+            (UsageStatus::Settled, applied.amount)
+        };
+        let (took, span) = (begun.elapsed(), admission.span.take());
+        let ended = Ended {
+            admission: &admission,
+            bill: &bill,
+            status,
+            charged,
+            written_off: applied.written_off,
+            ended_at,
+            took,
+        };
+        self.metrics().ended(&ended);
+        if let Some(span) = span {
+            trace(*span, &ended);
+        }
         Ok(Charged {
             id: admission.call.id.clone(),
-            cost: if released { Amount::ZERO } else { applied.amount },
-            currency: admission.price.currency,
+            cost: charged,
+            currency: admission.price.currency(),
+            seq: receipt.seq,
             balance: applied.available,
+            pace: admission.pace,
+            upstream_time: admission.upstream_time,
         })
     }
 
@@ -140,7 +180,7 @@ impl Metering {
         loop {
             match self.journal().submit(unit.clone()).await {
                 Err(error @ (JournalError::Busy | JournalError::Storage(_))) => {
-                    tracing::warn!(operation = %unit.operation.id, %error, "the end of a call waits to be written");
+                    warn_of_waiting(&unit.operation.id, &error);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -148,6 +188,10 @@ impl Metering {
             }
         }
     }
+}
+
+fn warn_of_waiting(operation: &str, error: &(dyn std::error::Error + 'static)) {
+    tracing::warn!(operation, error, "the end of a call waits to be written");
 }
 
 fn applied(receipt: &Receipt) -> Result<Applied> {

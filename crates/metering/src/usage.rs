@@ -1,15 +1,15 @@
 //! Usage records, read.
 
-use kernel::{Amount, Asset, ChargeId, OrgId, Page, PageRequest, Timestamp};
+use kernel::{Amount, Asset, ChargeId, OrgId, Timestamp};
 use ledger::{AccountKey, AccountKind, HoldId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::admit::hold_operation;
 use crate::{Metering, Result, store};
 
 /// How a call stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UsageStatus {
     /// Admitted; its money is set aside.
@@ -37,7 +37,7 @@ pub struct UsageRecord {
     pub app_id: Option<String>,
     /// The API key used.
     pub key_id: Option<String>,
-    /// `chat` or `embeddings`.
+    /// `chat` or `embeddings`; empty while the call runs.
     pub surface: String,
     /// The public model name.
     pub model: String,
@@ -65,7 +65,7 @@ pub struct UsageRecord {
     pub written_off: Amount,
     /// The hold had run out before the call ended.
     pub late: bool,
-    /// The price version pinned at admission.
+    /// The price version pinned at admission; empty while the call runs.
     pub price_id: String,
     /// The operation that took the hold.
     pub hold_seq: i64,
@@ -84,7 +84,7 @@ pub struct UsageRecord {
     pub output_tokens: i64,
     /// Tokens produced while thinking.
     pub reasoning_tokens: i64,
-    /// `reported` by the upstream, `estimated` here, or `none`.
+    /// `reported` by the upstream, `estimated` here, `cache` for an answer given again, or `none`.
     pub usage_source: String,
     /// What was odd about the upstream's figures.
     pub anomalies: Option<String>,
@@ -105,16 +105,34 @@ pub struct UsageRecord {
     /// When the call ended; absent while it runs.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub ended_at: Option<Timestamp>,
-}
-
-/// Narrows a listing of usage records.
-#[derive(Clone, Debug, Default)]
-pub struct UsageFilter {
-    /// Only this organization's.
-    pub org_id: Option<OrgId>,
+    /// The run of a flow that made the call.
+    pub run_id: Option<String>,
+    /// The step of the run; its attempts are calls of their own.
+    pub step: Option<i64>,
 }
 
 impl Metering {
+    /// The record of a call, if it is this organization's (or any's, for `None`). Of a call that
+    /// runs, what its hold says.
+    pub async fn usage_or_running(
+        &self,
+        id: &ChargeId,
+        org_id: Option<&OrgId>,
+    ) -> Result<Option<UsageRecord>> {
+        // The hold first: a call that ends in between has its record.
+        let operation = hold_operation(id);
+        let hold = ledger::find_hold(self.database(), &operation, AccountKind::Wallet)
+            .await?
+            .filter(|hold| {
+                let owner = hold.account.owner.as_ref();
+                hold.open && org_id.is_none_or(|org_id| owner == org_id.as_str())
+            });
+        match self.usage(id, org_id).await? {
+            Some(record) => Ok(Some(record)),
+            None => Ok(hold.map(|hold| UsageRecord::running(id.clone(), hold))),
+        }
+    }
+
     /// The record of a call that has ended, if it is this organization's (or any's, for `None`).
     pub async fn usage(
         &self,
@@ -137,14 +155,49 @@ impl Metering {
         let (balance, _) = ledger::balance(self.database(), &wallet).await?;
         Ok(balance.available())
     }
+}
 
-    /// Records of ended calls, newest first.
-    pub async fn list_usage(
-        &self,
-        filter: &UsageFilter,
-        page: &PageRequest,
-    ) -> Result<Page<UsageRecord>> {
-        let rows = store::list_usage(self.database(), filter, page).await?;
-        Ok(Page::from_fetched(rows, page, |row| row.op_seq.unwrap_or_default().to_string()))
+impl UsageRecord {
+    /// A call that was admitted and has not ended.
+    fn running(id: ChargeId, hold: ledger::FoundHold) -> Self {
+        Self {
+            id,
+            org_id: hold.account.owner.as_ref().into(),
+            user_id: None,
+            app_id: None,
+            key_id: None,
+            surface: String::new(),
+            model: hold.memo.unwrap_or_default(),
+            provider: None,
+            upstream_model: None,
+            status: UsageStatus::Running,
+            error_code: None,
+            upstream_status: None,
+            cost: Amount::ZERO,
+            currency: hold.account.asset,
+            debt: Amount::ZERO,
+            written_off: Amount::ZERO,
+            late: false,
+            price_id: String::new(),
+            hold_seq: hold.seq,
+            op_seq: None,
+            held: hold.amount,
+            input_tokens: 0,
+            cached_input_tokens: 0,
+            cache_write_tokens: 0,
+            output_tokens: 0,
+            reasoning_tokens: 0,
+            usage_source: "none".to_owned(),
+            anomalies: None,
+            raw_usage: None,
+            stream: false,
+            client_gone: false,
+            request_id: String::new(),
+            started_at: hold.at,
+            first_token_at: None,
+            ended_at: None,
+            run_id: None,
+            step: None,
+        }
     }
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kernel::{Amount, Asset, Secret};
-use pricing::Rates;
+use pricing::{CachedResponse, Rates};
 use serde::{Deserialize, Serialize};
+
+use crate::UapiConfig;
 
 /// What becomes of a call whose client has left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,8 @@ pub enum OnDisconnect {
 pub enum ProviderKind {
     /// The OpenAI HTTP API.
     OpenAi,
+    /// Another HTTP API, described by templates.
+    Uapi,
     /// Simulated, in this process.
     Sim,
 }
@@ -34,7 +38,8 @@ pub enum ProviderKind {
 pub struct ProviderConfig {
     /// Its name, which routes refer to.
     pub name: String,
-    /// `openai` for any OpenAI-compatible API, `sim` for the built-in simulation.
+    /// `openai` for any OpenAI-compatible API, `uapi` for one that `uapi` describes, `sim` for the
+    /// built-in simulation.
     pub kind: ProviderKind,
     /// Where the API is, up to and including `/v1`.
     #[serde(default)]
@@ -66,6 +71,102 @@ pub struct ProviderConfig {
     /// What becomes of a call whose client has left: `cancel` or `drain`.
     #[serde(default)]
     pub on_disconnect: OnDisconnect,
+    /// Calls that this instance has running there at once; 0 for any number.
+    #[serde(default)]
+    pub max_concurrency: usize,
+    /// Whether it is called, until an administrator says otherwise.
+    #[serde(default)]
+    pub state: ProviderState,
+    /// For `kind: uapi`: what is sent there, and what its answers mean.
+    #[serde(default)]
+    pub uapi: Option<UapiConfig>,
+}
+
+/// Whether a provider is called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProviderState {
+    /// It is.
+    #[default]
+    Active,
+    /// It gets no new calls; those that run end by themselves.
+    Draining,
+    /// It gets no new calls, and streams that run are cut off at their next frame.
+    Disabled,
+}
+
+impl ProviderState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Draining, Self::Disabled];
+
+    /// As in the configuration.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    /// The state of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+/// The `routing` section: what becomes of a call whose upstream fails.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoutingConfig {
+    /// The most attempts of one call, on all its routes and fallbacks together.
+    pub max_attempts: u32,
+    /// No attempt begins later than this after the first.
+    pub retry_for_ms: u64,
+    /// Before a route is asked a second time; doubled each time.
+    pub backoff_ms: u64,
+    /// The longest such pause.
+    pub longest_backoff_ms: u64,
+    /// Failures in a row after which a provider's model is left alone; 0 for never.
+    pub breaker_failures: u16,
+    /// The share of failures, in percent, from which it is left alone; 0 for never.
+    pub breaker_percent: u8,
+    /// The calls that a share is taken of, at least.
+    pub breaker_least_calls: u16,
+    /// The span of time that a share is taken over.
+    pub breaker_window_ms: u64,
+    /// How long it is left alone, and then between two probes.
+    pub breaker_cooldown_ms: u64,
+    /// The longest rest that an upstream's `Retry-After` is given.
+    pub longest_rest_ms: u64,
+}
+
+impl Default for RoutingConfig {
+    fn default() -> Self {
+        Self {
+            max_attempts: 3,
+            retry_for_ms: 180_000,
+            backoff_ms: 100,
+            longest_backoff_ms: 2_000,
+            breaker_failures: 5,
+            breaker_percent: 50,
+            breaker_least_calls: 20,
+            breaker_window_ms: 10_000,
+            breaker_cooldown_ms: 5_000,
+            longest_rest_ms: 60_000,
+        }
+    }
+}
+
+/// Which of the open routes of one priority is asked first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// Each in turn, as often as its weight says.
+    #[default]
+    Weighted,
+    /// The one whose first byte comes soonest; one call in sixteen goes by weight, so that the
+    /// others are not forgotten.
+    LeastLatency,
 }
 
 mod defaults {
@@ -117,6 +218,9 @@ impl ProviderConfig {
             pool_idle_ms: defaults::pool_idle_ms(),
             max_answer_bytes: defaults::max_answer_bytes(),
             on_disconnect: OnDisconnect::default(),
+            max_concurrency: 0,
+            state: ProviderState::default(),
+            uapi: None,
         }
     }
 
@@ -144,6 +248,15 @@ pub enum ModelKind {
     Embedding,
 }
 
+impl ModelKind {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Embedding => "embedding",
+        }
+    }
+}
+
 /// A model offered under a public name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -155,9 +268,18 @@ pub struct ModelConfig {
     pub kind: ModelKind,
     /// The ways to an upstream, at least one.
     pub routes: Vec<RouteConfig>,
+    /// Which of its routes is asked first: `weighted` or `least_latency`.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// Models that answer in its place when none of its routes does, in order; at its price.
+    #[serde(default)]
+    pub fallbacks: Vec<String>,
     /// What it costs; a model without a price cannot be called.
     #[serde(default)]
     pub price: Option<PriceConfig>,
+    /// What an answer costs that is given again from the cache; without it none is.
+    #[serde(default)]
+    pub cached_response: Option<CachedResponse>,
     /// The longest answer when the request does not say, in tokens.
     #[serde(default = "defaults::max_output_tokens")]
     pub max_output_tokens: u64,
@@ -184,6 +306,9 @@ pub struct RouteConfig {
     /// Routes of the lowest number are tried first.
     #[serde(default)]
     pub priority: u32,
+    /// What the upstream asks for; unknown when absent.
+    #[serde(default)]
+    pub cost: Option<PriceConfig>,
 }
 
 /// What a model costs, per million tokens.
@@ -233,12 +358,16 @@ impl ModelConfig {
             model: None,
             weight: defaults::weight(),
             priority: 0,
+            cost: None,
         };
         Self {
             name: name.to_owned(),
             kind: ModelKind::Chat,
             routes: vec![route],
+            strategy: Strategy::default(),
+            fallbacks: Vec::new(),
             price,
+            cached_response: None,
             max_output_tokens: defaults::max_output_tokens(),
             output_slice_tokens: defaults::output_slice_tokens(),
             image_tokens: defaults::image_tokens(),

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::routing::MOST_ROUTES;
+
 /// Providers or models that cannot be used as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -33,6 +35,39 @@ pub enum ConfigError {
         provider: String,
         /// What of it.
         what: String,
+    },
+    /// A fallback is no other model of the same kind.
+    #[error("model {model:?} has the fallback {fallback:?}, which is no other {kind} model")]
+    Fallback {
+        /// The model.
+        model: String,
+        /// The fallback's name.
+        fallback: String,
+        /// What the model does.
+        kind: &'static str,
+    },
+    /// More routes than are kept track of.
+    #[error("model {0:?} has more than {MOST_ROUTES} routes")]
+    TooManyRoutes(String),
+    /// What an upstream asks for cannot be computed with.
+    #[error("model {model:?}: the cost of its route to {provider:?}: {cause}")]
+    Cost {
+        /// The model.
+        model: String,
+        /// The provider.
+        provider: String,
+        /// What is wrong.
+        #[source]
+        cause: pricing::PricingError,
+    },
+    /// What an answer from the cache costs cannot be computed with.
+    #[error("model {model:?}: cached_response: {cause}")]
+    CachedResponse {
+        /// The model.
+        model: String,
+        /// What is wrong.
+        #[source]
+        cause: pricing::PricingError,
     },
     /// The system's certificates cannot be read.
     #[error("the system's certificates cannot be read")]
@@ -100,11 +135,7 @@ pub enum CallError {
     /// Its answer is larger than allowed.
     #[error("the upstream's answer is larger than {0} bytes")]
     TooLarge(usize),
-}
-
-impl CallError {
-    /// Nothing reached the upstream, so another route may be tried.
-    pub const fn is_safe_to_retry(&self) -> bool {
-        matches!(self, Self::Connect(_))
-    }
+    /// The operator has disabled its provider.
+    #[error("the provider has been disabled")]
+    CutOff,
 }

@@ -1,5 +1,6 @@
 //! An upstream that speaks the OpenAI HTTP API.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -24,12 +25,14 @@ type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 const REFUSAL_LIMIT: usize = 16 * 1024;
 /// Reading a refusal's text takes no longer than this.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// An upstream that speaks the OpenAI HTTP API.
 #[derive(Debug)]
 pub(crate) struct HttpProvider {
-    client: HttpClient,
+    /// One for each thread that serves, so that a connection is used on the thread it lives on.
+    clients: Vec<HttpClient>,
     chat: Uri,
     embeddings: Uri,
     headers: HeaderMap,
@@ -53,7 +56,7 @@ impl HttpProvider {
             }
         };
         Ok(Self {
-            client: client(config)?,
+            clients: clients(config)?,
             chat: address("/chat/completions")?,
             embeddings: address("/embeddings")?,
             headers: headers(config).ok_or_else(|| invalid("api_key or headers".to_owned()))?,
@@ -92,6 +95,11 @@ impl HttpProvider {
         Ok(Answer::Stream(Box::new(stream)))
     }
 
+    fn client(&self) -> Result<&HttpClient, CallError> {
+        let at = thread_number() % self.clients.len().max(1);
+        self.clients.get(at).ok_or_else(|| CallError::Connect("there is no client".to_owned()))
+    }
+
     /// Sends the request; an answer that is no success is an error.
     async fn send(&self, call: UpstreamCall) -> Result<Response<Incoming>, CallError> {
         let uri = match call.endpoint {
@@ -105,7 +113,10 @@ impl HttpProvider {
         if let Ok(id) = HeaderValue::from_str(&call.request_id) {
             request.headers_mut().insert(REQUEST_ID, id);
         }
-        let response = self.client.request(request).await.map_err(|error| failed(&error))?;
+        if let Some(traceparent) = call.traceparent {
+            request.headers_mut().insert(TRACEPARENT, traceparent);
+        }
+        let response = self.client()?.request(request).await.map_err(|error| failed(&error))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -168,7 +179,7 @@ async fn read_body(mut body: Incoming, limit: usize) -> Result<Bytes, CallError>
     Ok(first.unwrap_or_else(|| whole.freeze()))
 }
 
-fn client(config: &ProviderConfig) -> Result<HttpClient, ConfigError> {
+fn clients(config: &ProviderConfig) -> Result<Vec<HttpClient>, ConfigError> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
@@ -179,11 +190,22 @@ fn client(config: &ProviderConfig) -> Result<HttpClient, ConfigError> {
         .https_or_http()
         .enable_http1()
         .wrap_connector(connector);
-    Ok(Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_millis(config.pool_idle_ms))
-        .build(connector))
+    let client = |connector| {
+        Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_millis(config.pool_idle_ms))
+            .build(connector)
+    };
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Ok(std::iter::repeat_n(connector, threads).map(client).collect())
+}
+
+/// The number of this thread among those that have called an upstream.
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! { static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed); }
+    NUMBER.with(|number| *number)
 }
 
 fn headers(config: &ProviderConfig) -> Option<HeaderMap> {

@@ -138,6 +138,11 @@ impl ChatRequest {
         })
     }
 
+    /// The request as it came.
+    pub const fn body(&self) -> &Bytes {
+        &self.body
+    }
+
     /// The public model name.
     pub fn model(&self) -> &str {
         &self.model
@@ -204,6 +209,11 @@ impl EmbeddingsRequest {
         })
     }
 
+    /// The request as it came.
+    pub const fn body(&self) -> &Bytes {
+        &self.body
+    }
+
     /// The public model name.
     pub fn model(&self) -> &str {
         &self.model
@@ -262,7 +272,7 @@ fn checked_model(model: String) -> Result<String, RequestError> {
 }
 
 /// Where a borrowed value stands in the body it was read from.
-fn place(raw: &RawValue, body: &[u8]) -> Range<usize> {
+pub(crate) fn place(raw: &RawValue, body: &[u8]) -> Range<usize> {
     let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
     start..start + raw.get().len()
 }
@@ -272,7 +282,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// The body with these ranges replaced.
-fn splice(body: &Bytes, mut edits: Vec<(Range<usize>, String)>) -> Bytes {
+pub(crate) fn splice(body: &Bytes, mut edits: Vec<(Range<usize>, String)>) -> Bytes {
     if edits.is_empty() {
         return body.clone();
     }

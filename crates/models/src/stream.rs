@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, Sleep};
 
+use crate::uapi::Lines;
 use crate::{CallError, Phase, TokenEstimate, Usage};
 
 /// A frame larger than this is no frame.
@@ -48,6 +49,11 @@ impl Tally {
     pub fn received(&self) -> u64 {
         self.output.tokens().max(self.content_frames)
     }
+
+    /// The upstream has reported an error and nothing else.
+    pub fn is_only_an_error(&self) -> bool {
+        self.failed && !self.finished && self.received() == 0
+    }
 }
 
 /// A streamed answer.
@@ -67,6 +73,7 @@ pub struct ChatStream {
 #[derive(Debug)]
 enum Source {
     Http(Incoming),
+    Lines(Incoming, Box<Lines>),
     Frames(VecDeque<Bytes>),
 }
 
@@ -79,6 +86,17 @@ impl ChatStream {
         strip_usage: bool,
     ) -> Self {
         Self::new(Source::Http(body), first, idle, strip_usage)
+    }
+
+    /// The stream in the answer of an upstream that is described by templates: `first` and `idle` as
+    /// for any other.
+    pub(crate) fn from_lines(
+        body: Incoming,
+        lines: Lines,
+        (first, idle): (Duration, Duration),
+        strip_usage: bool,
+    ) -> Self {
+        Self::new(Source::Lines(body, Box::new(lines)), first, idle, strip_usage)
     }
 
     /// A stream of frames that are there already.
@@ -146,9 +164,10 @@ impl ChatStream {
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, CallError>>> {
-        let body = match &mut self.source {
+        let (body, mut lines) = match &mut self.source {
             Source::Frames(frames) => return Poll::Ready(frames.pop_front().map(Ok)),
-            Source::Http(body) => body,
+            Source::Http(body) => (body, None),
+            Source::Lines(body, lines) => (body, Some(lines)),
         };
         loop {
             match Pin::new(&mut *body).poll_frame(cx) {
@@ -158,12 +177,22 @@ impl ChatStream {
                     };
                     self.phase = Phase::Idle;
                     self.deadline.as_mut().reset(Instant::now() + self.idle);
-                    return Poll::Ready(Some(Ok(data)));
+                    let Some(lines) = &mut lines else { return Poll::Ready(Some(Ok(data))) };
+                    match lines.take_in(&data) {
+                        // No line is whole yet.
+                        Ok(frames) if frames.is_empty() => {}
+                        outcome => return Poll::Ready(Some(outcome)),
+                    }
                 }
                 Poll::Ready(Some(Err(error))) => {
                     return Poll::Ready(Some(Err(CallError::Broken(error.to_string()))));
                 }
-                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(None) => {
+                    let last = lines
+                        .map(|lines| lines.end())
+                        .filter(|last| !last.as_ref().is_ok_and(Bytes::is_empty));
+                    return Poll::Ready(last);
+                }
                 Poll::Pending => break,
             }
         }
@@ -321,8 +350,14 @@ fn frame_length(buffer: &[u8]) -> Option<usize> {
     None
 }
 
+/// The frames that these bytes are made of; what follows the last whole one is left out.
+pub fn split_frames(bytes: &Bytes) -> impl Iterator<Item = Bytes> + use<> {
+    let mut rest = bytes.clone();
+    std::iter::from_fn(move || frame_length(&rest).map(|length| rest.split_to(length)))
+}
+
 /// The frame's `data`, its lines joined.
-fn frame_data(frame: &[u8]) -> Cow<'_, [u8]> {
+pub fn frame_data(frame: &[u8]) -> Cow<'_, [u8]> {
     let mut lines = frame.split(|byte| *byte == b'\n').filter_map(|line| {
         let data = line.strip_suffix(b"\r").unwrap_or(line).strip_prefix(b"data:")?;
         Some(data.strip_prefix(b" ").unwrap_or(data))

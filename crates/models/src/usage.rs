@@ -10,7 +10,7 @@ use crate::TokenEstimate;
 /// More than any answer can have; beyond it a figure is noise.
 const MOST_TOKENS: i128 = 1_000_000_000;
 /// Members of a message that are no text.
-const UNCOUNTED: [&str; 6] = ["role", "id", "type", "image_url", "input_audio", "file"];
+pub(crate) const UNCOUNTED: [&str; 6] = ["role", "id", "type", "image_url", "input_audio", "file"];
 /// The upstream's own figures are kept up to this size.
 const RAW_LIMIT: usize = 4096;
 
@@ -40,6 +40,12 @@ impl Usage {
             .or_else(|| read(&["prompt_cache_hit_tokens"]));
         let written = read(&["prompt_tokens_details", "cache_creation_tokens"]);
         let reasoning = read(&["completion_tokens_details", "reasoning_tokens"]);
+        let media = Media {
+            audio_read: read(&["prompt_tokens_details", "audio_tokens"]).unwrap_or(0),
+            image_read: read(&["prompt_tokens_details", "image_tokens"]).unwrap_or(0),
+            audio_produced: read(&["completion_tokens_details", "audio_tokens"]).unwrap_or(0),
+            image_produced: read(&["completion_tokens_details", "image_tokens"]).unwrap_or(0),
+        };
         let total = read(&["total_tokens"]);
         if prompt.is_none() {
             anomalies.push("missing:prompt_tokens".to_owned());
@@ -64,7 +70,9 @@ impl Usage {
             cache_write: written,
             output: completion - reasoning,
             reasoning,
+            ..Tokens::default()
         };
+        let tokens = media.taken_from(tokens, (prompt, completion), &mut anomalies);
         Self { tokens, raw: bounded(raw), anomalies }
     }
 
@@ -76,6 +84,40 @@ impl Usage {
     /// The upstream reported something that can be billed.
     pub fn is_usable(&self) -> bool {
         self.tokens.total() > 0
+    }
+}
+
+/// What upstreams tell of audio and images, each a part of what was read or produced.
+struct Media {
+    audio_read: u64,
+    image_read: u64,
+    audio_produced: u64,
+    image_produced: u64,
+}
+
+impl Media {
+    /// Classes are disjoint: what was served from a cache or thought stays that, whatever it was of,
+    /// since upstreams do not tell; of the rest, audio and images are no text.
+    fn taken_from(
+        self,
+        mut tokens: Tokens,
+        (prompt, completion): (u64, u64),
+        anomalies: &mut Vec<String>,
+    ) -> Tokens {
+        let audio = within(self.audio_read, prompt, "audio_exceeds_prompt", anomalies);
+        let image = within(self.image_read, prompt - audio, "image_exceeds_prompt", anomalies);
+        tokens.input_audio = audio.min(tokens.input);
+        tokens.input -= tokens.input_audio;
+        tokens.input_image = image.min(tokens.input);
+        tokens.input -= tokens.input_image;
+        let audio = within(self.audio_produced, completion, "audio_exceeds_completion", anomalies);
+        let image =
+            within(self.image_produced, completion - audio, "image_exceeds_completion", anomalies);
+        tokens.output_audio = audio.min(tokens.output);
+        tokens.output -= tokens.output_audio;
+        tokens.output_image = image.min(tokens.output);
+        tokens.output -= tokens.output_image;
+        tokens
     }
 }
 
@@ -185,7 +227,7 @@ mod tests {
     use super::*;
 
     fn tokens(input: u64, cached: u64, output: u64, reasoning: u64) -> Tokens {
-        Tokens { input, cached_input: cached, cache_write: 0, output, reasoning }
+        Tokens { input, cached_input: cached, output, reasoning, ..Tokens::default() }
     }
 
     #[test]
@@ -246,6 +288,41 @@ mod tests {
             assert_eq!(usage.anomalies.join(","), anomalies, "{raw}");
             assert_eq!(usage.raw, raw);
         }
+    }
+
+    #[test]
+    fn audio_and_images_are_classes_of_their_own_and_nothing_counts_twice() {
+        let told = |prompt: &str, completion: &str| {
+            let raw = format!(
+                r#"{{"prompt_tokens":100,"completion_tokens":50,"prompt_tokens_details":{prompt},"completion_tokens_details":{completion}}}"#
+            );
+            let usage = Usage::parse(&raw);
+            assert_eq!((usage.tokens.context(), usage.tokens.produced()), (100, 50), "{raw}");
+            (usage.tokens, usage.anomalies.join(","))
+        };
+        let (tokens, odd) = told(
+            r#"{"audio_tokens":30,"image_tokens":20,"text_tokens":50}"#,
+            r#"{"audio_tokens":40,"image_tokens":4,"reasoning_tokens":5}"#,
+        );
+        let expected = Tokens {
+            input: 50,
+            input_audio: 30,
+            input_image: 20,
+            output: 1,
+            reasoning: 5,
+            output_audio: 40,
+            output_image: 4,
+            ..Tokens::default()
+        };
+        assert_eq!((tokens, odd.as_str()), (expected, ""));
+        // Of 80 cached tokens, at least 60 were of audio: 20 of it are left.
+        let (tokens, odd) = told(r#"{"audio_tokens":80,"cached_tokens":80}"#, "{}");
+        let read = (tokens.input, tokens.cached_input, tokens.input_audio);
+        assert_eq!((read, odd.as_str()), ((0, 80, 20), ""));
+        let (tokens, odd) =
+            told(r#"{"audio_tokens":300,"image_tokens":1}"#, r#"{"audio_tokens":51}"#);
+        assert_eq!((tokens.input_audio, tokens.output_audio), (100, 50));
+        assert_eq!(odd, "audio_exceeds_prompt,image_exceeds_prompt,audio_exceeds_completion");
     }
 
     #[test]

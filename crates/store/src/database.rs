@@ -1,10 +1,11 @@
 //! The database, whichever it is.
 
 use std::path::Path;
+use std::time::Duration;
 
 use kernel::Secret;
 
-use crate::{Error, MySql, Result, Row, Sqlite, Statement, Value};
+use crate::{Config, Error, MySql, Result, Row, Sqlite, Statement, Value};
 
 /// The database this process works on. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,6 +31,20 @@ impl Database {
             return MySql::connect(url).await.map(Self::MySql);
         }
         Err(Error::Url(url.split(':').next().unwrap_or_default().to_owned()))
+    }
+
+    /// The read replica that is configured, if one is; nothing is changed there, and it need not
+    /// answer yet.
+    pub fn replica(config: &Config) -> Result<Option<(Self, Duration)>> {
+        let url = config.replica_url.expose();
+        if url.is_empty() {
+            return Ok(None);
+        }
+        if !url.starts_with("mysql://") || !config.url.expose().starts_with("mysql://") {
+            return Err(Error::ReplicaUrl);
+        }
+        let replica = Self::MySql(MySql::connect_lazily(url)?);
+        Ok(Some((replica, Duration::from_millis(config.replica_max_lag_ms))))
     }
 
     /// Reads rows. Sees every write acknowledged before.

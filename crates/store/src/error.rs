@@ -22,6 +22,20 @@ pub enum Error {
     /// The database's address is not one this build understands.
     #[error("database.url must start with sqlite: or mysql://, not {0:?}")]
     Url(String),
+    /// A replica of what has none, or at no server.
+    #[error(
+        "database.replica_url must start with mysql://, and so must database.url, whose replica it is"
+    )]
+    ReplicaUrl,
+    /// The address of the Redis server cannot be understood; it is not shown, since it may hold a
+    /// password.
+    #[error(
+        "redis.url must be like redis://host:6379, with user:password@ before the host if needed"
+    )]
+    RedisUrl,
+    /// The names on the Redis server cannot begin like this.
+    #[error("redis.prefix may have up to 64 letters, digits and : _ - . and not {0:?}")]
+    RedisPrefix(String),
     /// The linked SQLite has a known data-corrupting bug.
     #[error("SQLite {0} is too old: 3.51.3 or later is needed")]
     SqliteTooOld(String),
@@ -88,6 +102,11 @@ impl Error {
             Self::Unexpected { .. } => true,
             _ => false,
         }
+    }
+
+    /// A schema change adds a column or key that is there already.
+    pub(crate) fn is_already_there(&self) -> bool {
+        self.server_number().is_some_and(|number| matches!(number, 1060 | 1061))
     }
 
     /// The server has no room left, or may only be read.

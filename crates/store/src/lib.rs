@@ -11,22 +11,30 @@
 //!
 //! Tables: `schema_migrations`.
 
+mod cache;
 mod config;
 mod database;
 mod error;
 mod folder;
+mod list;
 mod migrate;
 mod mysql;
+mod reader;
+mod redis;
 mod snapshot;
 mod sqlite;
 mod value;
 
+pub use cache::Cache;
 pub use config::Config;
 pub use database::Database;
 pub use error::Error;
 pub use folder::DataFolder;
+pub use list::{Column, List, ListRequest, Listed, Order, Position};
 pub use migrate::Migration;
 pub use mysql::MySql;
+pub use reader::Reader;
+pub use redis::{Redis, RedisConfig};
 pub use snapshot::Snapshot;
 pub use sqlite::{Sqlite, bind as bind_sqlite};
 pub use value::{Expect, Row, Statement, Value};

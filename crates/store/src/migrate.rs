@@ -7,7 +7,8 @@ use crate::{Database, Error, Result, Statement, Value};
 /// One schema change: a name that sorts after all before it, and its text for each database.
 ///
 /// Statements are separated by `;` at the end of a line. On MySQL, where schema changes are not
-/// transactional, each must be safe to run again (`IF NOT EXISTS`).
+/// transactional, each must be safe to run again: `IF NOT EXISTS`, or an `ALTER TABLE` that only adds
+/// columns and keys, all at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Migration {
     /// Such as `0002_ledger`.
@@ -89,7 +90,10 @@ impl Database {
             "INSERT INTO schema_migrations (name, checksum) VALUES (?, ?)",
             vec![Value::from(migration.name), Value::from(self.checksum(migration))],
         ));
-        self.transaction(statements).await.map(drop)
+        match self {
+            Self::Sqlite(_) => self.transaction(statements).await.map(drop),
+            Self::MySql(mysql) => mysql.change_schema(&statements).await,
+        }
     }
 
     const fn text(&self, migration: &Migration) -> &'static str {

@@ -25,21 +25,12 @@ impl MySql {
     /// Connects; every session reads committed data only and keeps time in UTC.
     pub async fn connect(url: &str) -> Result<Self> {
         let options = MySqlConnectOptions::from_str(url)?;
-        let pool = MySqlPoolOptions::new()
-            .max_connections(POOL_SIZE)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .after_connect(|connection, _| {
-                Box::pin(async move {
-                    connection
-                        .execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-                        .await?;
-                    connection.execute("SET SESSION innodb_lock_wait_timeout = 10").await?;
-                    Ok(())
-                })
-            })
-            .connect_with(options)
-            .await?;
-        Ok(Self { pool })
+        Ok(Self { pool: pool().connect_with(options).await? })
+    }
+
+    /// The same, and connects when it is first asked.
+    pub(crate) fn connect_lazily(url: &str) -> Result<Self> {
+        Ok(Self { pool: pool().connect_lazy_with(MySqlConnectOptions::from_str(url)?) })
     }
 
     /// The connections, for work that needs a transaction of its own.
@@ -61,6 +52,18 @@ impl MySql {
         }
     }
 
+    /// Runs schema changes, which this server makes one by one: one that an instance made before it
+    /// died is passed over.
+    pub(crate) async fn change_schema(&self, statements: &[Statement]) -> Result<()> {
+        for statement in statements {
+            match self.transaction(std::slice::from_ref(statement)).await {
+                Err(error) if error.is_already_there() => {}
+                outcome => drop(outcome?),
+            }
+        }
+        Ok(())
+    }
+
     async fn run_all(&self, statements: &[Statement]) -> Result<Vec<u64>> {
         let mut transaction = self.pool.begin().await?;
         let mut changed = Vec::with_capacity(statements.len());
@@ -74,6 +77,17 @@ impl MySql {
         transaction.commit().await?;
         Ok(changed)
     }
+}
+
+fn pool() -> MySqlPoolOptions {
+    let options = MySqlPoolOptions::new().max_connections(POOL_SIZE);
+    options.acquire_timeout(ACQUIRE_TIMEOUT).after_connect(|connection, _| {
+        Box::pin(async move {
+            connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+            connection.execute("SET SESSION innodb_lock_wait_timeout = 10").await?;
+            Ok(())
+        })
+    })
 }
 
 pub(crate) async fn query_on(

@@ -17,8 +17,11 @@ use crate::{Error, Expect, Result, Row, Statement, Value};
 const OLDEST: i32 = 3_051_003;
 /// Enough for short reads beside one writer; each idle connection costs about 100 KiB.
 const READERS: usize = 4;
-/// The write-ahead log is copied into the database file beside the writer, every so many commits.
+/// The write-ahead log is copied into the database file beside the writer, after so many commits and
+/// changed rows: many small commits touch the same pages, which are then copied once, and the disk is
+/// left to the writer for seconds; of large commits a few are enough.
 const CHECKPOINT_COMMITS: u64 = 64;
+const CHECKPOINT_ROWS: u64 = 6_000;
 /// Pages of 4 KiB in the log at which the writer itself finishes the copy, so that the log can start
 /// again from its beginning; little is left to copy by then.
 const CHECKPOINT_PAGES: i64 = 16_000;
@@ -37,7 +40,9 @@ struct Shared {
     writer: FairMutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     reader_slots: Semaphore,
+    /// Transactions begun, and rows changed before, since the log was last copied.
     commits: AtomicU64,
+    rows: AtomicU64,
     checkpointer: Checkpointer,
 }
 
@@ -83,6 +88,19 @@ impl Drop for Checkpointer {
     }
 }
 
+impl Shared {
+    /// Called with the writer locked, so that nobody else counts.
+    fn checkpoint_when_due(&self, rows: u64) {
+        let commits = self.commits.fetch_add(1, Ordering::Relaxed);
+        let changed = rows.saturating_sub(self.rows.load(Ordering::Relaxed));
+        if commits >= CHECKPOINT_COMMITS && changed >= CHECKPOINT_ROWS {
+            self.commits.store(0, Ordering::Relaxed);
+            self.rows.store(rows, Ordering::Relaxed);
+            self.checkpointer.wake();
+        }
+    }
+}
+
 impl Sqlite {
     /// Opens or creates the file, in WAL mode with `synchronous=FULL`.
     pub fn open(path: &Path) -> Result<Self> {
@@ -101,6 +119,7 @@ impl Sqlite {
                 readers: Mutex::new(readers),
                 reader_slots: Semaphore::new(READERS),
                 commits: AtomicU64::new(0),
+                rows: AtomicU64::new(0),
                 checkpointer: Checkpointer::start(path)?,
             }),
         })
@@ -114,11 +133,9 @@ impl Sqlite {
     /// The writing connection. Blocks the thread while another has it: never hold it across an
     /// await.
     pub fn writer(&self) -> FairMutexGuard<'_, Connection> {
-        let commits = self.shared.commits.fetch_add(1, Ordering::Relaxed);
-        if commits % CHECKPOINT_COMMITS == CHECKPOINT_COMMITS - 1 {
-            self.shared.checkpointer.wake();
-        }
-        self.shared.writer.lock()
+        let writer = self.shared.writer.lock();
+        self.shared.checkpoint_when_due(writer.total_changes());
+        writer
     }
 
     /// Runs `work` with a reading connection, on a thread that may block.

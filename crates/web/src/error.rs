@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use crate::dialect::Dialect;
@@ -24,9 +24,11 @@ pub struct Error {
     /// The request's field that is wrong.
     pub param: Option<Cow<'static, str>>,
     /// More for programs, such as `available` and `required`: the members of an object.
-    pub details: Option<Value>,
+    pub details: Option<Box<Value>>,
     /// When to try again.
     pub retry_after: Option<Duration>,
+    /// Further headers of the answer.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Error {
@@ -43,6 +45,7 @@ impl Error {
             param: None,
             details: None,
             retry_after: None,
+            headers: Vec::new(),
         }
     }
 
@@ -66,7 +69,14 @@ impl Error {
     /// Adds figures for programs.
     #[must_use]
     pub fn details(mut self, details: Value) -> Self {
-        self.details = Some(details);
+        self.details = Some(Box::new(details));
+        self
+    }
+
+    /// Adds a header to the answer.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
         self
     }
 

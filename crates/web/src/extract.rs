@@ -52,8 +52,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         let Body(bytes) = Body::from_request(request, state).await?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|cause| json_error(&cause))
+        Self::parse(&bytes)
     }
+}
+
+impl<T: DeserializeOwned> Json<T> {
+    /// Reads a body that was taken as bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        from_json(bytes).map(Self)
+    }
+}
+
+/// Reads a body as JSON.
+pub fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|cause| json_error(&cause))
 }
 
 fn json_error(cause: &serde_json::Error) -> Error {

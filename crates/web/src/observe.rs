@@ -1,11 +1,12 @@
-//! The one layer around every request: its id, its log line, and a shield against panics.
+//! The one layer around every request: its id, its log line, its figures, and a shield against
+//! panics.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -14,8 +15,11 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
 
-use crate::Error;
+use crate::dialect::ErrorCode;
+use crate::traffic::InFlight;
+use crate::{Error, Traffic};
 
+const OVERHEAD: HeaderName = HeaderName::from_static("x-ledgerline-overhead-ms");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_ID: usize = 64;
 
@@ -26,6 +30,11 @@ pub struct RequestId(pub Arc<str>);
 /// Who pays, for the log line: put it into the answer's extensions.
 #[derive(Clone, Debug)]
 pub struct Billed(pub kernel::OrgId);
+
+/// How long the answer was waited for upstream, for the overhead: put it into the answer's
+/// extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct UpstreamTime(pub Duration);
 
 impl<S: Send + Sync> FromRequestParts<S> for RequestId {
     type Rejection = Error;
@@ -39,13 +48,19 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
     }
 }
 
-/// Gives the request its id, answers it even if its handler panics, and logs it when its body has
-/// been sent or dropped.
-pub async fn observe(mut request: Request, next: Next) -> Response {
+/// Gives the request its id, answers it even if its handler panics, and counts and logs it when its
+/// body has been sent or dropped.
+pub async fn observe(
+    State(traffic): State<Arc<Traffic>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let begun = Instant::now();
+    let in_flight = InFlight::new(traffic.route(&request));
+    let tells_overhead = traffic.route(&request).tells_overhead;
     let id = accepted_id(&request).unwrap_or_else(|| kernel::id::new().into());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let begun = Instant::now();
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
     let answered = std::panic::AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let mut response = answered.unwrap_or_else(|_panic| panicked().into_response());
@@ -55,9 +70,30 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     response
         .headers_mut()
         .insert(http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if tells_overhead {
+        tell_overhead(&mut response, &in_flight, begun);
+    }
+    let code = response.extensions_mut().remove::<ErrorCode>().map(|ErrorCode(code)| code);
+    if let Some(code) = code {
+        traffic.failed(code);
+    }
     let org = response.extensions_mut().remove::<Billed>().map(|Billed(org)| org);
-    let line = Line { id, method, path, status: response.status(), org, begun, bytes: 0 };
+    let status = response.status();
+    let line = Line { id, method, path, status, code, org, begun, bytes: 0, in_flight };
     response.map(|body| axum::body::Body::new(Observed { body, line }))
+}
+
+/// Says how long the request was here, beyond waiting for the upstream.
+fn tell_overhead(response: &mut Response, in_flight: &InFlight, begun: Instant) {
+    let upstream = response.extensions_mut().remove::<UpstreamTime>();
+    let upstream = upstream.map_or(Duration::ZERO, |UpstreamTime(time)| time);
+    let here = begun.elapsed().saturating_sub(upstream);
+    in_flight.spent(here);
+    let micros = here.as_micros();
+    let text = format!("{}.{:03}", micros / 1000, micros % 1000);
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(text)) {
+        response.headers_mut().insert(OVERHEAD, value);
+    }
 }
 
 fn panicked() -> Error {
@@ -81,21 +117,26 @@ struct Line {
     method: Method,
     path: String,
     status: StatusCode,
+    code: Option<&'static str>,
     org: Option<kernel::OrgId>,
     begun: Instant,
     bytes: u64,
+    in_flight: InFlight,
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
+        let took = self.begun.elapsed();
+        self.in_flight.answered(self.status, took);
         tracing::info!(
             target: "access",
             request_id = %self.id,
             method = %self.method,
             path = %self.path,
             status = self.status.as_u16(),
+            code = self.code,
             org_id = self.org.as_ref().map(kernel::OrgId::as_str),
-            duration_us = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+            duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             bytes = self.bytes,
             "answered"
         );

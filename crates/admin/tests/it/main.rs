@@ -2,13 +2,21 @@
 #![cfg(test)]
 
 mod access;
+mod alerts;
+mod audit;
 mod keys;
+mod limits;
 mod money;
 mod orgs;
+mod prices;
+mod providers;
+mod roles;
+mod writes;
 
 use std::path::Path;
 use std::sync::Arc;
 
+use ::alerts::Alerts;
 use admin::Admin;
 use axum::Router;
 use axum::body::Body;
@@ -21,10 +29,12 @@ use metering::{Metering, PriceBook};
 use serde_json::{Value, json};
 use testkit::{FakeClock, TestDatabase, databases};
 use tower::ServiceExt as _;
+use web::ClientIp;
 
 /// The surface over one fresh database.
 struct Test {
     router: Router,
+    admin: Admin,
     identity: Identity,
     api_key: String,
     clock: FakeClock,
@@ -41,7 +51,9 @@ struct Answer {
 
 /// The surface over a fresh database of each kind.
 async fn everywhere() -> Vec<Test> {
-    let migrations = [identity::MIGRATIONS, ledger::MIGRATIONS, metering::MIGRATIONS].concat();
+    let migrations =
+        [identity::MIGRATIONS, ledger::MIGRATIONS, metering::MIGRATIONS, admin::MIGRATIONS];
+    let migrations = [&migrations.concat(), models::MIGRATIONS, ::alerts::MIGRATIONS].concat();
     let mut all = Vec::new();
     for on in databases(&migrations).await {
         all.push(start(on).await);
@@ -60,21 +72,27 @@ async fn start(on: TestDatabase) -> Test {
     let journal = Journal::start(database.clone(), Arc::clone(&shared), &config).unwrap();
     let book = PriceBook::publish(&database, vec![], clock.now()).await.unwrap();
     let config = metering::Config::default();
-    let metering = Metering::new(journal.clone(), database.clone(), book, shared, config);
-    let admin = Admin { identity: identity.clone(), journal, metering, database };
+    let metering =
+        Metering::new(journal.clone(), database.clone(), book, Arc::clone(&shared), config);
+    let models = Arc::new(providers::models());
+    let config = ::alerts::Config::default();
+    let alerts = Alerts::new(database.clone(), identity.clone(), shared, config).unwrap();
+    let admin = Admin { identity: identity.clone(), journal, metering, models, alerts, database };
     let api_key = key(&identity, PLATFORM.into(), Role::Admin).await;
-    Test { router: admin::router(admin), identity, api_key, clock, on }
+    let router = Router::new().nest("/admin", admin::router(admin.clone()));
+    Test { router, admin, identity, api_key, clock, on }
 }
 
 /// A new key of the organization.
 async fn key(identity: &Identity, org_id: OrgId, role: Role) -> String {
-    let name = "test".to_owned();
-    let new = NewKey { org_id, user_id: None, app_id: None, name, role, expires_at: None };
+    let new = NewKey::new(org_id, "test", role);
     identity.create_key(new).await.unwrap().api_key.expose().to_owned()
 }
 
 impl Test {
-    async fn send(&self, request: Request<Body>) -> Answer {
+    /// A request to the surface, whose paths are written without its own.
+    async fn send(&self, mut request: Request<Body>) -> Answer {
+        *request.uri_mut() = format!("/admin{}", request.uri()).parse().unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -82,10 +100,33 @@ impl Test {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
+    /// The body of an answer that is not JSON.
+    async fn text_of(&self, request: Request<Body>) -> String {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        assert!(response.status().is_success(), "{response:?}");
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
     /// The administrator asks.
     async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
-        let request =
+        self.ask_with(method, path, body, &[]).await
+    }
+
+    async fn ask_with(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request =
             Request::builder().method(method).uri(path).header("x-api-key", &self.api_key);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let address = ClientIp(Some([192, 0, 2, 7].into()));
+        let request = request.extension(address);
         self.send(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 

@@ -85,7 +85,7 @@ async fn a_wallet_beyond_all_amounts_is_refused_for_ever() {
         assert_eq!(test.grant(&org, "g1", most, "x").await.status.as_u16(), 201);
         for _ in 0..2 {
             let refused = test.grant(&org, "g2", most, "x").await;
-            assert_eq!(refused.refusal(), (409, "grant_refused"), "{}", test.on.kind);
+            assert_eq!(refused.refusal(), (409, "movement_refused"), "{}", test.on.kind);
         }
         assert_eq!(test.wallet(&org, "").await, cny(most), "{}", test.on.kind);
     }
@@ -118,5 +118,129 @@ async fn usage_starts_empty_and_takes_its_filters() {
             assert_eq!(answer.body, json!({"rows": [], "next": null}), "{}", test.on.kind);
         }
         assert_eq!(test.get("/usage?cursor=zz").await.refusal(), (400, "invalid_query"));
+    }
+}
+
+impl Test {
+    async fn move_money(&self, path: &str, key: &str, body: Value) -> Answer {
+        let request =
+            Request::post(path).header("x-api-key", &self.api_key).header("idempotency-key", key);
+        self.send(request.body(Body::from(body.to_string())).unwrap()).await
+    }
+}
+
+#[tokio::test]
+async fn lots_adjustments_and_reversals_show_in_wallet_and_statement() {
+    for test in everywhere().await {
+        let org = test.customer().await;
+        test.grant(&org, "g", "10", "top-up").await;
+        let grants = format!("/orgs/{org}/grants");
+        let lot = json!({"amount": "5", "currency": "CNY", "reason": "welcome", "kind": "promotional",
+            "expires_at": "2100-01-01T00:00:00Z"});
+        let given = test.move_money(&grants, "lot", lot).await;
+        assert_eq!(given.status.as_u16(), 201, "{given:?}");
+        let lots = test.get(&format!("/orgs/{org}/lots")).await.body;
+        let expected = json!([{"seq": lots[0]["seq"], "kind": "promotional", "priority": 100,
+            "expires_at": "2100-01-01T00:00:00.000000Z", "granted": "5", "remaining": "5"}]);
+        assert_eq!(lots, expected, "{}", test.on.kind);
+
+        let adjustments = format!("/orgs/{org}/adjustments");
+        let down = json!({"amount": "-7", "currency": "CNY", "reason": "wrong, \"quoted\""});
+        let taken = test.move_money(&adjustments, "a", down).await;
+        assert_eq!((taken.status.as_u16(), taken.text("available")), (201, "8".to_owned()));
+        assert_eq!(
+            test.get(&format!("/orgs/{org}/lots")).await.body,
+            json!([]),
+            "the lot went first"
+        );
+        let more = json!({"amount": "-8.1", "currency": "CNY", "reason": "too much"});
+        let refused = test.move_money(&adjustments, "b", more).await;
+        assert_eq!(refused.refusal(), (409, "movement_refused"));
+        let nothing = json!({"amount": "0", "currency": "CNY", "reason": "nothing"});
+        let refused = test.move_money(&adjustments, "c", nothing).await;
+        assert_eq!(refused.refusal(), (400, "invalid_amount"));
+
+        let back = json!({"operation": taken.text("id"), "reason": "it was right"});
+        let reversed = test.post("/reversals", back.clone()).await;
+        assert_eq!(reversed.status.as_u16(), 201, "{reversed:?}");
+        let again = test.post("/reversals", back).await;
+        assert_eq!(again.headers["idempotency-replayed"], "true");
+        assert_eq!(test.wallet(&org, "").await, cny("15"), "{}", test.on.kind);
+        assert_eq!(test.get(&format!("/orgs/{org}/lots")).await.body[0]["remaining"], "5");
+        let unknown = json!({"operation": "settle:unknown", "reason": "x"});
+        assert_eq!(test.post("/reversals", unknown).await.refusal(), (409, "movement_refused"));
+
+        test.check_statement(&org).await;
+    }
+}
+
+impl Test {
+    async fn check_statement(&self, org: &str) {
+        let from = "2000-01-01T00:00:00Z";
+        let path = format!("/orgs/{org}/statement?from={from}&to=2200-01-01T00:00:00Z");
+        let statement = self.get(&path).await.body;
+        assert_eq!((&statement["opening"], &statement["closing"]), (&json!("0"), &json!("15")));
+        let rows = statement["rows"].as_array().unwrap();
+        let told: Vec<(&str, &str, &str)> = rows
+            .iter()
+            .map(|row| {
+                let text = |member: &str| row[member].as_str().unwrap();
+                (text("what"), text("amount"), text("balance"))
+            })
+            .collect();
+        let expected = [
+            ("grant", "10", "10"),
+            ("grant", "5", "15"),
+            ("adjustment", "-7", "8"),
+            ("grant", "7", "15"),
+        ];
+        assert_eq!(told, expected, "{}", self.on.kind);
+        let request =
+            Request::get(format!("/admin{path}&format=csv")).header("x-api-key", &self.api_key);
+        let csv = self.text_of(request.body(Body::empty()).unwrap()).await;
+        assert!(csv.contains("\"wrong, \"\"quoted\"\"\""), "{csv}");
+        assert_eq!(csv.lines().count(), 5);
+        let empty = self.get(&format!("/orgs/{org}/statement?from={from}&to={from}")).await;
+        assert_eq!(empty.refusal(), (400, "invalid_period"));
+    }
+}
+
+#[tokio::test]
+async fn limits_are_set_listed_and_taken_away() {
+    for test in everywhere().await {
+        let org = test.customer().await;
+        let path = format!("/orgs/{org}/limits");
+        let put = async |body: Value| test.ask("PUT", &path, &body.to_string()).await;
+        put(json!({"scope": "org", "measure": "requests", "per": "minute", "limit": 60})).await;
+        put(json!({"scope": "key", "subject": "k", "measure": "concurrency", "limit": 2})).await;
+        let spend = json!({"scope": "org", "measure": "spend", "per": "month", "currency": "CNY", "limit": "12.5"});
+        let all = put(spend).await;
+        assert_eq!(all.status.as_u16(), 200, "{all:?}");
+        assert_eq!(all.body["time_zone"], "UTC");
+        let rows = all.body["rows"].as_array().unwrap();
+        let told: Vec<(&str, &Value)> =
+            rows.iter().map(|row| (row["measure"].as_str().unwrap(), &row["limit"])).collect();
+        let (two, sixty, money) = (json!(2), json!(60), json!("12.5"));
+        assert_eq!(told, [("concurrency", &two), ("requests", &sixty), ("spend", &money)]);
+        let gone =
+            put(json!({"scope": "org", "measure": "requests", "per": "minute", "limit": null}));
+        assert_eq!(gone.await.body["rows"].as_array().unwrap().len(), 2);
+        for bad in [
+            json!({"scope": "org", "measure": "requests", "limit": 1}),
+            json!({"scope": "org", "measure": "concurrency", "per": "day", "limit": 1}),
+            json!({"scope": "org", "measure": "spend", "per": "month", "limit": "1"}),
+            json!({"scope": "org", "measure": "spend", "per": "minute", "currency": "CNY", "limit": "1"}),
+            json!({"scope": "org", "measure": "tokens", "per": "day", "limit": -1}),
+            json!({"scope": "org", "subject": "x", "measure": "tokens", "per": "day", "limit": 1}),
+            json!({"scope": "key", "measure": "tokens", "per": "day", "limit": 1}),
+        ] {
+            assert_eq!(put(bad.clone()).await.refusal(), (400, "invalid_limit"), "{bad}");
+        }
+        let zone = format!("/orgs/{org}/time_zone");
+        let set = test.ask("PUT", &zone, r#"{"time_zone": "Asia/Shanghai"}"#).await;
+        assert_eq!(set.status.as_u16(), 204, "{set:?}");
+        assert_eq!(test.get(&path).await.body["time_zone"], "Asia/Shanghai");
+        let unknown = test.ask("PUT", &zone, r#"{"time_zone": "Mars/Olympus"}"#).await;
+        assert_eq!(unknown.status.as_u16(), 400);
     }
 }

@@ -13,7 +13,7 @@ async fn an_organization_is_created_shown_listed_and_changed() {
             let id = made.text("id");
             let shown = test.get(&format!("/orgs/{id}")).await;
             let wanted = json!({"id": id, "name": "东方", "kind": kind, "disabled": false,
-                "created_at": "2026-01-01T00:00:00.000000Z"});
+                "created_at": "2026-01-01T00:00:00.000000Z", "version": 1});
             assert_eq!(shown.body, wanted, "{}", test.on.kind);
             let path = format!("/orgs/{id}");
             let changed = test.patch(&path, json!({"name": "西方", "disabled": true})).await;

@@ -1,110 +1,148 @@
 //! Users and applications: whom an organization's keys belong to.
 
-use kernel::{AppId, OrgId, PageRequest, Timestamp, UserId};
-use store::{Database, Row, Statement, Value};
+use kernel::{OrgId, PageRequest, Timestamp};
+use store::{Cache, Database, List, ListRequest, Listed, Row, Statement, Value};
 
-use super::{Thing, after};
-use crate::{App, Result, User};
+use super::{Thing, after, json_list, read_list};
+use crate::edit::Record;
+use crate::{App, Result, USER_ORDERS, User};
 
-const COLUMNS: &str = "id, org_id, name, disabled, created_at";
+pub(super) const COLUMNS: &str =
+    "id, org_id, name, disabled, created_at, roles, version, deleted_at";
 
-pub(crate) async fn insert_user(database: &Database, user: &User) -> Result<()> {
+pub(crate) fn user_insertion(user: &User) -> Statement {
     let args = vec![
         user.id.as_str().into(),
         user.org_id.as_str().into(),
         user.name.as_str().into(),
         user.disabled.into(),
         user.created_at.micros().into(),
+        json_list(&user.roles),
+        user.version.into(),
+        user.deleted_at.map(Timestamp::micros).into(),
     ];
-    insert(database, Thing::User, args).await
+    insertion(Thing::User, args)
 }
 
-pub(crate) async fn find_user(database: &Database, id: &UserId) -> Result<Option<User>> {
-    find(database, Thing::User, id.as_str()).await?.as_ref().map(read_user).transpose()
+pub(crate) async fn every_user(database: &Database, page: &PageRequest) -> Result<Vec<User>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM identity_users WHERE id > ? AND deleted_at IS NULL ORDER BY id LIMIT ?"
+    );
+    let rows = database.query(&sql, &[after(page), page.fetch().into()]).await?;
+    rows.iter().map(User::read).collect()
 }
 
-pub(crate) async fn list_users(
+/// A page of an organization's, in any order that is allowed.
+pub(crate) async fn page_users(
     database: &Database,
+    cache: &Cache,
     org_id: &OrgId,
-    page: &PageRequest,
-) -> Result<Vec<User>> {
-    list(database, Thing::User, org_id, page).await?.iter().map(read_user).collect()
+    request: &ListRequest,
+) -> Result<(Vec<User>, Listed)> {
+    let list = List {
+        select: COLUMNS,
+        table: "(SELECT * FROM identity_users WHERE deleted_at IS NULL) AS people",
+        filters: vec![("org_id", org_id.as_str().into())],
+        key: &USER_ORDERS[0],
+    };
+    let listed = list.page(database, cache, request).await?;
+    let users = listed.rows.iter().map(User::read).collect::<Result<_>>()?;
+    Ok((users, listed))
 }
 
-pub(crate) async fn insert_app(database: &Database, app: &App) -> Result<()> {
+pub(crate) fn app_insertion(app: &App) -> Statement {
     let args = vec![
         app.id.as_str().into(),
         app.org_id.as_str().into(),
         app.name.as_str().into(),
         app.disabled.into(),
         app.created_at.micros().into(),
+        json_list(&app.roles),
+        app.version.into(),
+        app.deleted_at.map(Timestamp::micros).into(),
     ];
-    insert(database, Thing::App, args).await
+    insertion(Thing::App, args)
 }
 
-pub(crate) async fn find_app(database: &Database, id: &AppId) -> Result<Option<App>> {
-    find(database, Thing::App, id.as_str()).await?.as_ref().map(read_app).transpose()
+fn insertion(thing: Thing, args: Vec<Value>) -> Statement {
+    let table = thing.table();
+    Statement::new(format!("INSERT INTO {table} ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"), args)
 }
 
-pub(crate) async fn list_apps(
-    database: &Database,
-    org_id: &OrgId,
-    page: &PageRequest,
-) -> Result<Vec<App>> {
-    list(database, Thing::App, org_id, page).await?.iter().map(read_app).collect()
+fn columns(name: &str, disabled: bool, roles: &[String]) -> Vec<(&'static str, Value)> {
+    vec![("name", name.into()), ("disabled", disabled.into()), ("roles", json_list(roles))]
 }
 
-/// Whether the user or application is this organization's.
-pub(crate) async fn of_org(
-    database: &Database,
-    thing: Thing,
-    id: &str,
-    org_id: &OrgId,
-) -> Result<bool> {
-    let sql = format!("SELECT 1 FROM {} WHERE id = ? AND org_id = ?", thing.table());
-    Ok(database.query_one(&sql, &[id.into(), org_id.as_str().into()]).await?.is_some())
+impl Record for User {
+    const THING: Thing = Thing::User;
+
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    fn org_id(&self) -> Option<&OrgId> {
+        Some(&self.org_id)
+    }
+
+    fn version(&mut self) -> &mut i64 {
+        &mut self.version
+    }
+
+    fn deletion(&mut self) -> Option<(&mut Option<Timestamp>, &mut bool)> {
+        Some((&mut self.deleted_at, &mut self.disabled))
+    }
+
+    fn columns(&self) -> Vec<(&'static str, Value)> {
+        columns(&self.name, self.disabled, &self.roles)
+    }
+
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            id: row.text(0)?.into(),
+            org_id: row.text(1)?.into(),
+            name: row.text(2)?.to_owned(),
+            disabled: row.flag(3)?,
+            created_at: Timestamp::from_micros(row.int(4)?),
+            roles: read_list(row, 5)?,
+            version: row.int(6)?,
+            deleted_at: row.opt_int(7)?.map(Timestamp::from_micros),
+        })
+    }
 }
 
-async fn insert(database: &Database, thing: Thing, args: Vec<Value>) -> Result<()> {
-    let sql = format!("INSERT INTO {} ({COLUMNS}) VALUES (?, ?, ?, ?, ?)", thing.table());
-    Ok(database.execute(Statement::new(sql, args)).await.map(drop)?)
-}
+impl Record for App {
+    const THING: Thing = Thing::App;
 
-async fn find(database: &Database, thing: Thing, id: &str) -> Result<Option<Row>> {
-    let sql = format!("SELECT {COLUMNS} FROM {} WHERE id = ?", thing.table());
-    Ok(database.query_one(&sql, &[id.into()]).await?)
-}
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
 
-async fn list(
-    database: &Database,
-    thing: Thing,
-    org_id: &OrgId,
-    page: &PageRequest,
-) -> Result<Vec<Row>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM {} WHERE org_id = ? AND id > ? ORDER BY id LIMIT ?",
-        thing.table()
-    );
-    let args = [org_id.as_str().into(), after(page), page.fetch().into()];
-    Ok(database.query(&sql, &args).await?)
-}
+    fn org_id(&self) -> Option<&OrgId> {
+        Some(&self.org_id)
+    }
 
-fn read_user(row: &Row) -> Result<User> {
-    Ok(User {
-        id: row.text(0)?.into(),
-        org_id: row.text(1)?.into(),
-        name: row.text(2)?.to_owned(),
-        disabled: row.flag(3)?,
-        created_at: Timestamp::from_micros(row.int(4)?),
-    })
-}
+    fn version(&mut self) -> &mut i64 {
+        &mut self.version
+    }
 
-fn read_app(row: &Row) -> Result<App> {
-    Ok(App {
-        id: row.text(0)?.into(),
-        org_id: row.text(1)?.into(),
-        name: row.text(2)?.to_owned(),
-        disabled: row.flag(3)?,
-        created_at: Timestamp::from_micros(row.int(4)?),
-    })
+    fn deletion(&mut self) -> Option<(&mut Option<Timestamp>, &mut bool)> {
+        Some((&mut self.deleted_at, &mut self.disabled))
+    }
+
+    fn columns(&self) -> Vec<(&'static str, Value)> {
+        columns(&self.name, self.disabled, &self.roles)
+    }
+
+    fn read(row: &Row) -> Result<Self> {
+        Ok(Self {
+            id: row.text(0)?.into(),
+            org_id: row.text(1)?.into(),
+            name: row.text(2)?.to_owned(),
+            disabled: row.flag(3)?,
+            created_at: Timestamp::from_micros(row.int(4)?),
+            roles: read_list(row, 5)?,
+            version: row.int(6)?,
+            deleted_at: row.opt_int(7)?.map(Timestamp::from_micros),
+        })
+    }
 }

@@ -5,15 +5,21 @@ use axum::body::Body;
 use axum::routing::get;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use identity::{Admin, Authenticated, Change, Identity, NewKey, OrgKind, PLATFORM, Role};
+use identity::{Admin, Authenticated, Change, Identity, NewKey, OrgKind, PLATFORM, Role, Rule};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::{everywhere, new_key};
+use crate::{described, everywhere, new_key};
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
+const RULES: &[Rule] = &[
+    Rule { method: "GET", path: "/mine", roles: &["logined"], scope: "" },
+    Rule { method: "GET", path: "/all", roles: &["platform.admin", "customer.*"], scope: "" },
+];
+
 fn surface(identity: &Identity) -> Router {
+    identity.govern(&described(&[("GET", "/mine"), ("GET", "/all")]), RULES);
     Router::new()
         .route(
             "/mine",

@@ -1,17 +1,22 @@
 //! Who is who, on every database there is.
 #![cfg(test)]
 
+mod access;
 mod credentials;
+mod edits;
 mod instances;
 mod keys;
 mod organizations;
+mod signing;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use identity::{Config, CreatedKey, Error, Identity, MIGRATIONS, NewKey, Role, ServerSecret};
 use kernel::{OrgId, PageRequest, Secret};
+use serde_json::json;
 use testkit::{FakeClock, TestDatabase, databases};
+use utoipa::openapi::OpenApi;
 
 /// The service on one fresh database.
 struct Test {
@@ -39,14 +44,17 @@ async fn open(on: &TestDatabase, clock: &FakeClock, letter: char) -> identity::R
 }
 
 fn new_key(org_id: &OrgId) -> NewKey {
-    NewKey {
-        org_id: org_id.clone(),
-        user_id: None,
-        app_id: None,
-        name: "key".to_owned(),
-        role: Role::Member,
-        expires_at: None,
+    NewKey::new(org_id.clone(), "key", Role::Member)
+}
+
+/// A description of these routes, as a surface has one.
+fn described(routes: &[(&str, &str)]) -> OpenApi {
+    let mut paths = json!({});
+    for (method, path) in routes {
+        paths[path][method.to_lowercase()] = json!({"responses": {}});
     }
+    let info = json!({"title": "test", "version": "1"});
+    serde_json::from_value(json!({"openapi": "3.1.0", "info": info, "paths": paths})).unwrap()
 }
 
 fn page(limit: u32) -> PageRequest {

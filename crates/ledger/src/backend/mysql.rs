@@ -4,6 +4,8 @@
 //! lock. Statements are sent as text, values as hexadecimal literals: prepared ones would differ
 //! with every batch's size, and closing them costs a delayed acknowledgement (40 ms) each.
 
+mod lots;
+
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -41,12 +43,19 @@ impl MySqlBackend {
         sync_head(&mut transaction, state).await?;
         load(&mut transaction, state, need).await?;
         let changes = work(state);
+        if changes.is_empty() {
+            return Ok(transaction.rollback().await?);
+        }
         write(&mut transaction, state, &changes).await?;
         Ok(transaction.commit().await?)
     }
 }
 
 impl Backend for MySqlBackend {
+    fn is_local(&self) -> bool {
+        false
+    }
+
     fn batch(&mut self, state: &mut State, need: &Need, work: Work<'_>) -> Result<()> {
         let runtime = self.runtime.clone();
         runtime.block_on(async {
@@ -98,6 +107,8 @@ async fn load(connection: &mut MySqlConnection, state: &mut State, need: &Need) 
     load_operations(connection, state, &need.operations).await?;
     load_holds(connection, state, &need.holds).await?;
     load_originals(connection, state, &need.originals).await?;
+    lots::load_by_id(connection, state, &need.lots).await?;
+    lots::load_counters(connection, state, need.counters(state)).await?;
     load_accounts(connection, state, &need.accounts).await
 }
 
@@ -165,6 +176,7 @@ async fn load_holds(
             legs: Vec::new(),
             lease_until: row.try_get(4)?,
             state: HoldState::of(row.try_get(5)?),
+            claims: Vec::new(),
         });
         let leg = HoldLegRow {
             account: row.try_get(1)?,
@@ -174,6 +186,7 @@ async fn load_holds(
         accounts.insert(leg.account);
         hold.legs.push(leg);
     }
+    lots::load_claims(connection, state, &missing).await?;
     load_accounts_by_id(connection, state, accounts).await
 }
 
@@ -189,10 +202,10 @@ async fn load_accounts_by_id(
         ids.iter().copied().filter(|id| state.account_by_id(*id).is_none()).collect();
     if !missing.is_empty() {
         let missing: Vec<Value> = missing.into_iter().map(Value::from).collect();
-        for row in fetch(&mut *connection, format!("{ACCOUNTS} id IN ({})", list(&missing))).await?
-        {
-            state.put_account(read_account(&row)?);
-        }
+        let sql = format!("{ACCOUNTS} id IN ({})", list(&missing));
+        let rows = fetch(&mut *connection, sql).await?;
+        let accounts = rows.iter().map(read_account).collect::<Result<_>>()?;
+        lots::put_accounts(&mut *connection, state, accounts).await?;
     }
     let debts: Vec<AccountKey> = ids
         .iter()
@@ -218,9 +231,9 @@ async fn load_accounts(
     };
     let wanted: Vec<String> = missing.iter().map(keys_text).collect();
     let sql = format!("{ACCOUNTS} (owner, kind, asset) IN ({})", wanted.join(", "));
-    for row in fetch(connection, sql).await? {
-        state.put_account(read_account(&row)?);
-    }
+    let rows = fetch(&mut *connection, sql).await?;
+    let accounts = rows.iter().map(read_account).collect::<Result<_>>()?;
+    lots::put_accounts(connection, state, accounts).await?;
     keys.iter().for_each(|key| state.put_absent(key.clone()));
     Ok(())
 }
@@ -269,8 +282,10 @@ async fn load_originals(
             })
             .collect::<Result<Vec<_>>>()?;
         let accounts = transfers.iter().flat_map(|row| [row.debit, row.credit]).collect();
-        state.originals.insert(Arc::clone(id), Original { seq, transfers, reversed });
         load_accounts_by_id(connection, state, accounts).await?;
+        let (lots, burns) = lots::of_operation(connection, state, seq).await?;
+        let original = Original { seq, transfers, burns, lots, reversed };
+        state.originals.insert(Arc::clone(id), original);
     }
     Ok(())
 }
@@ -283,7 +298,13 @@ async fn write(connection: &mut MySqlConnection, state: &State, changes: &Change
     for table in &changes.inserts {
         insert_attached(connection, table).await?;
     }
+    for added in changes.added() {
+        let columns = added.sums.columns().collect::<Vec<_>>().join(", ");
+        let update = added.sums.update(|name| format!("VALUES({name})"));
+        insert(connection, added.sums.table, &columns, &update, added.rows).await?;
+    }
     run_attached(connection, changes).await?;
+    lots::write(connection, state, changes).await?;
     insert(connection, "ledger_reversals", "original_seq, op_seq", "", reversal_rows(changes))
         .await?;
     insert(

@@ -1,5 +1,7 @@
 //! The journal's rows in SQLite: prepared statements on the one writing connection.
 
+mod lots;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -7,12 +9,12 @@ use kernel::Amount;
 use rusqlite::{
     CachedStatement, Connection, OptionalExtension as _, Row, TransactionBehavior, params,
 };
-use store::{Error, Result, Sqlite, bind_sqlite};
+use store::{Error, Result, Sqlite, Value, bind_sqlite};
 
 use super::{Backend, Work};
 use crate::rows::{Account, Head, Hold, HoldLegRow, HoldState, OperationRow, TransferRow};
-use crate::state::{Changes, Insert, Need, Original, State};
-use crate::{AccountKey, AccountKind, Balance};
+use crate::state::{Changes, Need, Original, State};
+use crate::{AccountKey, AccountKind, Balance, Sums};
 
 /// The journal's rows in SQLite.
 #[derive(Debug)]
@@ -28,16 +30,30 @@ impl SqliteBackend {
 }
 
 impl Backend for SqliteBackend {
+    fn is_local(&self) -> bool {
+        true
+    }
+
     fn batch(&mut self, state: &mut State, need: &Need, work: Work<'_>) -> Result<()> {
         let mut connection = self.sqlite.writer();
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         sync_head(&transaction, state)?;
         load(&transaction, state, need)?;
         let changes = work(state);
+        if changes.is_empty() {
+            return Ok(());
+        }
         write(&transaction, state, &changes)?;
         for insert in &changes.inserts {
-            let sql = self.inserts.entry(insert.table.name).or_insert_with(|| insert_text(insert));
-            write_rows(&transaction, sql, insert)?;
+            let sql = self
+                .inserts
+                .entry(insert.table.name)
+                .or_insert_with(|| insert_text(insert.table.name, insert.table.columns));
+            write_rows(&transaction, sql, &insert.rows)?;
+        }
+        for added in &changes.added() {
+            let sql = self.inserts.entry(added.sums.table).or_insert_with(|| add_text(added.sums));
+            write_rows(&transaction, sql, &added.rows)?;
         }
         for (sql, args) in &changes.runs {
             transaction
@@ -77,7 +93,10 @@ fn load(connection: &Connection, state: &mut State, need: &Need) -> Result<()> {
     for id in &need.originals {
         load_original(connection, state, id)?;
     }
-    Ok(())
+    for lot in &need.lots {
+        lots::load_by_id(connection, state, *lot)?;
+    }
+    lots::load_counters(connection, state, &need.counters(state))
 }
 
 /// A hold comes with its accounts and what they owe.
@@ -92,6 +111,7 @@ fn load_hold(connection: &Connection, state: &mut State, id: i64) -> Result<()> 
             legs: Vec::new(),
             lease_until: row.get(3)?,
             state: HoldState::of(row.get(4)?),
+            claims: Vec::new(),
         });
         found.legs.push(HoldLegRow {
             account: row.get(0)?,
@@ -99,7 +119,8 @@ fn load_hold(connection: &Connection, state: &mut State, id: i64) -> Result<()> 
             amount: row.get(2)?,
         });
     }
-    let Some(hold) = hold else { return Ok(()) };
+    let Some(mut hold) = hold else { return Ok(()) };
+    hold.claims = lots::claims(connection, id)?;
     for leg in &hold.legs {
         load_account_by_id(connection, state, leg.account)?;
     }
@@ -116,10 +137,11 @@ fn load_account(connection: &Connection, state: &mut State, key: &AccountKey) ->
     }
     let mut statement = by_key(connection)?;
     let args = params![key.owner.as_ref(), key.kind.as_str(), key.asset.as_str()];
-    match statement.query_row(args, |row| Ok(read_account(row))).optional()? {
-        Some(account) => state.put_account(account?),
-        None => state.put_absent(key.clone()),
+    let found = statement.query_row(args, |row| Ok(read_account(row))).optional()?;
+    if let Some(account) = found {
+        return lots::put_account(connection, state, account?);
     }
+    state.put_absent(key.clone());
     Ok(())
 }
 
@@ -132,7 +154,7 @@ fn load_account_by_id(connection: &Connection, state: &mut State, id: i64) -> Re
     if state.account_by_id(id).is_none() {
         let mut statement = connection.prepare_cached(&format!("{ACCOUNT} WHERE id = ?"))?;
         let account = statement.query_row([id], |row| Ok(read_account(row)))??;
-        state.put_account(account);
+        lots::put_account(connection, state, account)?;
     }
     match state.account_by_id(id).map(|account| account.key.sibling(AccountKind::Debt)) {
         Some(debt) => load_account(connection, state, &debt),
@@ -185,7 +207,9 @@ fn load_original(connection: &Connection, state: &mut State, op_id: &Arc<str>) -
         load_account_by_id(connection, state, transfer.debit)?;
         load_account_by_id(connection, state, transfer.credit)?;
     }
-    state.originals.insert(Arc::clone(op_id), Original { seq, transfers, reversed });
+    let (lots, burns) = lots::of_operation(connection, state, seq)?;
+    let original = Original { seq, transfers, burns, lots, reversed };
+    state.originals.insert(Arc::clone(op_id), original);
     Ok(())
 }
 
@@ -227,6 +251,7 @@ fn write(connection: &Connection, state: &State, changes: &Changes) -> Result<()
     for (seq, leg, row) in &changes.transfers {
         transfer.execute(params![seq, leg, row.debit, row.credit, row.amount])?;
     }
+    lots::write(connection, state, changes)?;
     for (original, seq) in &changes.reversals {
         connection
             .prepare_cached("INSERT INTO ledger_reversals (original_seq, op_seq) VALUES (?, ?)")?
@@ -329,15 +354,21 @@ fn write_holds(connection: &Connection, state: &State, changes: &Changes) -> Res
     Ok(())
 }
 
-fn insert_text(insert: &Insert) -> String {
-    let columns = insert.table.columns.join(", ");
-    let places = vec!["?"; insert.table.columns.len()].join(", ");
-    format!("INSERT INTO {} ({columns}) VALUES ({places})", insert.table.name)
+fn insert_text(table: &str, columns: &[&str]) -> String {
+    let places = vec!["?"; columns.len()].join(", ");
+    format!("INSERT INTO {table} ({}) VALUES ({places})", columns.join(", "))
 }
 
-fn write_rows(connection: &Connection, sql: &str, insert: &Insert) -> Result<()> {
+fn add_text(sums: &Sums) -> String {
+    let insert = insert_text(sums.table, &sums.columns().collect::<Vec<_>>());
+    let keys: Vec<&str> = sums.keys.iter().map(|(name, _)| *name).collect();
+    let update = sums.update(|name| format!("excluded.{name}"));
+    format!("{insert} ON CONFLICT ({}) DO UPDATE SET {update}", keys.join(", "))
+}
+
+fn write_rows(connection: &Connection, sql: &str, rows: &[Vec<Value>]) -> Result<()> {
     let mut statement = connection.prepare_cached(sql)?;
-    for row in &insert.rows {
+    for row in rows {
         statement.execute(rusqlite::params_from_iter(row.iter().map(bind_sqlite)))?;
     }
     Ok(())

@@ -93,7 +93,10 @@ async fn leases_run_out_are_renewed_and_late_settlements_still_count() {
         let until = |seconds| clock.now().after(Duration::from_secs(seconds));
         let lease = |id: &str, seconds| {
             let legs = vec![HoldLeg { account: wallet("org"), amount: nanos(10) }];
-            Operation::new(id, Command::Hold { legs, lease_until: until(seconds) })
+            Operation::new(
+                id,
+                Command::Hold { legs, claims: Vec::new(), lease_until: until(seconds) },
+            )
         };
         let short = journal.submit(lease("short", 10)).await.unwrap();
         let renewed = journal.submit(lease("renewed", 10)).await.unwrap();
@@ -194,6 +197,37 @@ async fn a_full_disk_refuses_and_recovers() {
     let (now, _) = balance(&test.database, &wallet("org")).await.unwrap();
     assert_eq!(now.posted, nanos(written + 1));
     assert!(verify(&test.database, &[]).await.unwrap().ok);
+}
+
+#[tokio::test]
+async fn what_has_moved_since_an_operation_is_found_as_it_is_now() {
+    for (test, journal, _clock) in journals().await {
+        let (database, kind) = (&test.database, AccountKind::Wallet);
+        assert_eq!(ledger::head(database).await.unwrap(), 0, "{}", test.kind);
+        for owner in ["a", "b", "c"] {
+            journal.submit(grant(&format!("g{owner}"), owner, 10)).await.unwrap();
+        }
+        let seen = ledger::head(database).await.unwrap();
+        assert_eq!(seen, 3);
+        // Only set aside: nothing has moved.
+        journal.submit(hold("h", "a", 4)).await.unwrap();
+        assert!(ledger::moved(database, kind, seen).await.unwrap().is_empty(), "{}", test.kind);
+        journal.submit(settle("s", 4, 3)).await.unwrap();
+        journal.submit(grant("g2", "c", 1)).await.unwrap();
+        let mut moved = ledger::moved(database, kind, seen).await.unwrap();
+        moved.sort_by(|one, other| one.account.owner.cmp(&other.account.owner));
+        let shown: Vec<_> = moved
+            .iter()
+            .map(|one| (one.account.owner.as_ref(), one.balance.posted, one.as_of_seq))
+            .collect();
+        assert_eq!(shown, [("a", nanos(7), 6), ("c", nanos(11), 6)], "{}", test.kind);
+        let asset = wallet("a").asset;
+        let of = [("b", asset), ("nobody", asset), ("a", "USD".parse().unwrap())];
+        let held = ledger::holdings_of(database, kind, &of).await.unwrap();
+        assert_eq!(held.len(), 1, "{}", test.kind);
+        assert_eq!((&held[0].account, held[0].balance.posted), (&wallet("b"), nanos(10)));
+        assert!(ledger::holdings_of(database, kind, &[]).await.unwrap().is_empty());
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod books;
 mod instances;
+mod lots;
 mod tampering;
 
 use std::sync::Arc;
@@ -58,12 +59,20 @@ fn grant(id: &str, owner: &str, amount: i64) -> Operation {
 
 fn hold(id: &str, owner: &str, amount: i64) -> Operation {
     let legs = vec![HoldLeg { account: wallet(owner), amount: nanos(amount) }];
-    Operation::new(id, Command::Hold { legs, lease_until: Timestamp::from_micros(i64::MAX) })
+    Operation::new(
+        id,
+        Command::Hold { legs, claims: Vec::new(), lease_until: Timestamp::from_micros(i64::MAX) },
+    )
 }
 
 fn settle(id: &str, hold: i64, amount: i64) -> Operation {
     let charge = Charge { leg: 0, to: platform(AccountKind::Revenue), amount: nanos(amount) };
-    let settle = Command::Settle { hold: HoldId(hold), charges: vec![charge], max_debt: nanos(5) };
+    let settle = Command::Settle {
+        hold: HoldId(hold),
+        charges: vec![charge],
+        max_debt: nanos(5),
+        tokens: 0,
+    };
     Operation::new(id, settle)
 }
 

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use ledger::{Attachment, Cell, Config, Journal, Table, Unit, verify};
+use ledger::{
+    AccountKind, Attachment, Cell, Claim, Command, Config, Journal, Leg, LotKind, LotTerms,
+    Measure, Operation, Table, Unit, Window, verify,
+};
 use store::{Database, Statement};
 use testkit::{FakeClock, TestDatabase};
 
-use super::{grant, hold, migrations, settle};
+use super::{grant, hold, migrations, nanos, platform, settle, wallet};
 
 static NOTES: Table = Table { name: "notes", columns: &["op_seq", "text", "cost"], audited: true };
 
@@ -21,7 +24,23 @@ async fn books() -> TestDatabase {
     let operation = settle("s", held.seq, 25);
     let unit = Unit { operation, attachments: vec![Attachment::Insert { table: &NOTES, cells }] };
     journal.submit(unit).await.unwrap();
-    journal.submit(hold("open", "org", 5)).await.unwrap();
+    let terms = LotTerms { kind: LotKind::Promotional, priority: 1, expires_at: None };
+    let leg = Leg { from: platform(AccountKind::Grant), to: wallet("org"), amount: nanos(10) };
+    journal.submit(Operation::new("lot", Command::Grant { leg, terms })).await.unwrap();
+    let held = journal.submit(hold("h2", "org", 5)).await.unwrap();
+    journal.submit(settle("s2", held.seq, 4)).await.unwrap();
+    let claim = Claim {
+        counter: "slots".into(),
+        window: Window::Standing,
+        measure: Measure::Slots,
+        amount: 1,
+        limit: Some(2),
+    };
+    let mut open = hold("open", "org", 5);
+    if let Command::Hold { claims, .. } = &mut open.command {
+        claims.push(claim);
+    }
+    journal.submit(open).await.unwrap();
     journal.submit(hold("refused", "org", 5_000)).await.unwrap();
     journal.close().await;
     test
@@ -29,7 +48,7 @@ async fn books() -> TestDatabase {
 
 /// What each column of a table is changed to; a lease's end and the operations' own ids' order are
 /// covered by the rows they belong to.
-const CHANGES: [(&str, &[&str]); 6] = [
+const CHANGES: [(&str, &[&str]); 10] = [
     ("ledger_head", &["seq = seq + 1", "at = at + 1", "hash = zeroblob(32)", "next_account = 99"]),
     (
         "ledger_accounts",
@@ -83,6 +102,22 @@ const CHANGES: [(&str, &[&str]); 6] = [
             "state = 2",
         ],
     ),
+    (
+        "ledger_lots",
+        &[
+            "op_seq = op_seq + 1",
+            "leg = 1",
+            "account_id = 1",
+            "kind = 'paid'",
+            "priority = 2",
+            "expires_at = 0",
+            "granted = granted + 1",
+            "remaining = remaining - 1",
+        ],
+    ),
+    ("ledger_burns", &["op_seq = op_seq - 1", "lot_seq = 1", "lot_leg = 1", "amount = amount + 1"]),
+    ("ledger_counters", &["counter = 'x'", "starts_at = 1", "held = held + 1"]),
+    ("ledger_claims", &["hold_seq = 1", "claims = '0 5 slots 2 2 slots'"]),
     ("notes", &["op_seq = op_seq + 1", "text = 'x'", "cost = cost - 1"]),
 ];
 
@@ -92,7 +127,8 @@ async fn run(database: &Database, sql: String) {
 
 /// Takes the guards off that the schema itself has.
 async fn unguard(test: &TestDatabase) {
-    for trigger in ["operations_fixed", "operations_kept", "transfers_fixed", "transfers_kept"] {
+    let triggers = ["operations_fixed", "operations_kept", "transfers_fixed", "transfers_kept"];
+    for trigger in triggers.into_iter().chain(["burns_fixed", "burns_kept"]) {
         run(&test.database, format!("DROP TRIGGER ledger_{trigger}")).await;
     }
     let Database::Sqlite(sqlite) = &test.database else { panic!("SQLite") };
@@ -140,6 +176,8 @@ async fn an_added_row_is_found() {
         "INSERT INTO ledger_transfers VALUES (99, 0, 1, 2, 5)",
         "INSERT INTO ledger_holds VALUES (1, 0, 2, 5, 5, 0, 0)",
         "INSERT INTO ledger_holds VALUES (99, 0, 2, 5, 5, 0, 1)",
+        "INSERT INTO ledger_lots VALUES (1, 0, 2, 'paid', 1, NULL, 5, 5)",
+        "INSERT INTO ledger_burns VALUES (1, 0, 4, 0, 1)",
         "INSERT INTO notes VALUES (1, 'x', 0)",
         "INSERT INTO notes VALUES (99, 'x', 0)",
         "INSERT INTO ledger_accounts VALUES (99, 'x', 'wallet', 'CNY', 2, 0, 0, 0)",

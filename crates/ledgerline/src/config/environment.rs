@@ -17,16 +17,22 @@ type Alias = (&'static str, &'static str, fn(&str) -> Value);
 /// `LEDGERLINE_<SECTION>_<KEY>` overrides the file; `SAGEAPI_<SECTION>_<KEY>` means the same and
 /// gives way to it.
 const PREFIXES: [&str; 2] = ["SAGEAPI_", "LEDGERLINE_"];
-/// Variables of the tests, which are no settings.
-const OURS: [&str; 2] = ["LEDGERLINE_TEST_", "LEDGERLINE_BIN"];
+/// Beginnings of the tests' variables, which are no settings.
+const OF_TESTS: [&str; 2] = ["LEDGERLINE_TEST_", "LEDGERLINE_BIN"];
+/// What the commands that ask a running server are told: no settings either.
+const OF_COMMANDS: [&str; 2] = ["LEDGERLINE_API_KEY", "LEDGERLINE_URL"];
 
 /// Names of the modular agent API that mean something here. `HOST` and `PORT` are apart: together
 /// they are one setting.
-const ALIASES: [Alias; 4] = [
+const ALIASES: [Alias; 8] = [
     ("DATA_PATH", "data", |text| json!(text)),
     ("LOG_LEVEL", "log.level", |text| json!(level(text))),
     ("CORS_ORIGINS", "server.cors_origins", list),
     ("SECRET_KEY", "security.secret", |text| json!(text)),
+    ("APP_NAME", "agents.app_name", |text| json!(text)),
+    ("ENVIRONMENT", "agents.environment", |text| json!(text)),
+    ("WEBSOCKET_PING_INTERVAL", "agents.websocket_ping_interval", scalar),
+    ("WEBSOCKET_PING_TIMEOUT", "agents.websocket_ping_timeout", scalar),
 ];
 const LISTEN: &str = "server.listen";
 
@@ -48,7 +54,9 @@ pub(super) fn apply(
     for prefix in PREFIXES {
         for (variable, text) in environment {
             let Some(name) = variable.strip_prefix(prefix) else { continue };
-            if OURS.iter().any(|ours| variable.starts_with(ours)) {
+            if OF_TESTS.iter().any(|begin| variable.starts_with(begin))
+                || OF_COMMANDS.contains(&variable.as_str())
+            {
                 continue;
             }
             let Some((_, (path, example))) = named.iter().find(|(known, _)| known == name) else {

@@ -1,8 +1,10 @@
 //! What every database must do: one suite, run on each kind there is.
 #![cfg(test)]
 
+mod cache;
 mod conformance;
 mod migrations;
+mod reader;
 
 use store::{Migration, Statement, Value};
 

@@ -1,6 +1,6 @@
 //! Schema changes, in order, once.
 
-use store::{Database, Error, Migration};
+use store::{Database, Error, Migration, Statement};
 use testkit::databases;
 
 use super::THINGS;
@@ -46,4 +46,28 @@ async fn two_instances_that_start_at_once_migrate_once() {
     let (one, two) = tokio::join!(test.database.migrate(&all), other.migrate(&all));
     let (one, two) = (one.unwrap(), two.unwrap());
     assert_eq!(one.len() + two.len(), 2, "{one:?} {two:?}");
+}
+
+#[tokio::test]
+async fn a_change_made_by_an_instance_that_died_before_it_said_so_is_passed_over() {
+    let plain = Migration {
+        mysql: "ALTER TABLE things ADD COLUMN more BIGINT, ADD KEY things_more (more);\nCREATE TABLE IF NOT EXISTS others (id INT);",
+        ..SECOND
+    };
+    let Some(test) = databases(&[THINGS]).await.into_iter().find(|test| test.kind == "mysql")
+    else {
+        return;
+    };
+    test.database.migrate(&[THINGS, plain]).await.unwrap();
+    let forget = "DELETE FROM schema_migrations WHERE name = '0002_more'";
+    test.database.execute(Statement::new(forget, vec![])).await.unwrap();
+    let again = test.database.migrate(&[THINGS, plain]).await.unwrap();
+    assert_eq!(again, ["0002_more"]);
+    test.database.query("SELECT more FROM things", &[]).await.unwrap();
+    let wrong = Migration {
+        name: "0003_wrong",
+        sqlite: "",
+        mysql: "ALTER TABLE nowhere ADD COLUMN x INT;",
+    };
+    assert!(test.database.migrate(&[THINGS, plain, wrong]).await.is_err());
 }

@@ -1,0 +1,163 @@
+//! Flows over HTTP, on the built binary: whole runs, starts, what waiting runs take, what idling costs.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::load::Figures;
+use crate::process::Process;
+
+#[derive(Args)]
+pub(crate) struct FlowHttpArgs {
+    /// The built binary
+    #[arg(long, default_value = "target/release/ledgerline")]
+    ledgerline: PathBuf,
+    /// Where its data is kept meanwhile: on the disk to be measured
+    #[arg(long, default_value = "bench/results")]
+    folder: PathBuf,
+    /// How long each load takes
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Runs that wait for an answer when memory is looked at
+    #[arg(long, default_value_t = 100_000)]
+    waiting: u64,
+    /// How long the server is left alone
+    #[arg(long, default_value_t = 10)]
+    idle_seconds: u64,
+}
+
+const TWO: &str = "name: two\ndescription: Two calls.\nnodes:\n  \
+    one: {type: llm, config: {model: sim-small, prompt: 'Say {n}', max_tokens: 30, output: a}}\n  \
+    two: {type: llm, config: {model: sim-small, prompt: '{{ a }}', max_tokens: 30, output: b}}\n\
+    edges: [{from: one, to: two}]\noutput: '= b'\n";
+const ASK: &str =
+    "name: ask\ndescription: Waits.\nnodes: {ask: {type: wait, config: {message: 'Well?'}}}\n";
+
+struct Bench<'a> {
+    args: &'a FlowHttpArgs,
+    process: Process,
+    this: PathBuf,
+    key: String,
+}
+
+pub(crate) fn run(args: &FlowHttpArgs) -> anyhow::Result<Value> {
+    std::fs::create_dir_all(&args.folder)?;
+    let folder = tempfile::tempdir_in(&args.folder)?;
+    let data = folder.path().join("data");
+    // Room for as many runs as are to wait, and money for all that are not.
+    let config = folder.path().join("bench.json");
+    let tree = json!({"flow": {"max_running": 512, "max_running_per_org": 512, "max_queued_per_org": 1_000_000}});
+    std::fs::write(&config, tree.to_string())?;
+    let (data_text, config_text) = (data.to_string_lossy(), config.to_string_lossy());
+    let arguments = [
+        "serve",
+        "--dev",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        &data_text,
+        "--config",
+        &config_text,
+    ];
+    let process = Process::start(&args.ledgerline, &arguments)?;
+    let bench = Bench { args, process, this: std::env::current_exe()?, key: key(&data)? };
+    bench.publish(TWO)?;
+    bench.publish(ASK)?;
+    let runs =
+        bench.load(32, args.seconds, "/runs/wait", r#"{"assistant_id":"two","input":{}}"#)?;
+    let alone =
+        bench.load(1, args.seconds, "/runs/wait", r#"{"assistant_id":"two","input":{}}"#)?;
+    let starts = bench.load(32, args.seconds, "/runs", r#"{"assistant_id":"ask","input":{}}"#)?;
+    let waiting = bench.waiting(starts.requests)?;
+    let idle = bench.idle()?;
+    Ok(json!({
+        "two_node_runs_32_clients": runs, "two_node_runs_1_client": alone, "starts_32_clients": starts,
+        "waiting": waiting, "idle": idle,
+    }))
+}
+
+fn key(data: &Path) -> anyhow::Result<String> {
+    let dev: Value = serde_json::from_slice(&std::fs::read(data.join("dev.json"))?)?;
+    let key = dev.pointer("/customer/api_key").and_then(Value::as_str);
+    Ok(key.context("dev.json has a key")?.to_owned())
+}
+
+impl Bench<'_> {
+    fn publish(&self, text: &str) -> anyhow::Result<()> {
+        let host = self.process.url.trim_start_matches("http://").trim_end_matches('/');
+        let mut stream = TcpStream::connect(host)?;
+        write!(
+            stream,
+            "POST /flows HTTP/1.1\r\nhost: {host}\r\nx-api-key: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
+            self.key,
+            text.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 201"), "a flow is not published: {answer}");
+        Ok(())
+    }
+
+    fn load(&self, clients: u64, seconds: f64, path: &str, body: &str) -> anyhow::Result<Figures> {
+        let (clients, seconds) = (clients.to_string(), seconds.to_string());
+        let arguments = [
+            "load",
+            "--url",
+            &self.process.url,
+            "--clients",
+            &clients,
+            "--seconds",
+            &seconds,
+            "--path",
+            path,
+            "--body",
+            body,
+            "--key",
+            &self.key,
+        ];
+        let done = Command::new(&self.this).args(arguments).output()?;
+        ensure!(done.status.success(), "load: {}", String::from_utf8_lossy(&done.stderr));
+        let figures: Figures = serde_json::from_slice(&done.stdout)?;
+        ensure!(figures.errors == 0, "{path}: {} of {} failed", figures.errors, figures.requests);
+        Ok(figures)
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a time in which nothing is done is what is measured"
+    )]
+    fn rest(seconds: u64) {
+        std::thread::sleep(Duration::from_secs(seconds));
+    }
+
+    /// What memory is taken by runs that wait, when nothing else is done.
+    fn waiting(&self, already: u64) -> anyhow::Result<Value> {
+        let (before, _) = self.process.memory_kib()?;
+        let mut waiting = already;
+        while waiting < self.args.waiting {
+            waiting +=
+                self.load(32, 2.0, "/runs", r#"{"assistant_id":"ask","input":{}}"#)?.requests;
+        }
+        Self::rest(2);
+        let (after, most) = self.process.memory_kib()?;
+        Ok(
+            json!({"runs": waiting, "rss_kib_before": before, "rss_kib_after": after, "rss_kib_most": most}),
+        )
+    }
+
+    fn idle(&self) -> anyhow::Result<Value> {
+        let (written, cpu) = (self.process.written_bytes()?, self.process.cpu_micros()?);
+        Self::rest(self.args.idle_seconds);
+        Ok(json!({
+            "seconds": self.args.idle_seconds,
+            "bytes_written": self.process.written_bytes()? - written,
+            "cpu_us": self.process.cpu_micros()? - cpu,
+        }))
+    }
+}

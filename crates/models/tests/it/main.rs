@@ -1,0 +1,4 @@
+//! What the rest of the system sees of models and their routes.
+#![cfg(test)]
+
+mod routing;
