@@ -6,8 +6,7 @@
 //!
 //! Invariants:
 //! - an event's number has no gaps, and an event is never changed;
-//! - an effect begins after its beginning is on disk, and its outcome is written once: together with
-//!   its charge where there is one;
+//! - an effect begins after its beginning is on disk; its outcome is written once, with its charge;
 //! - a finished effect is never performed again; after a crash a run goes on where it was;
 //! - two processes never both write a run: the later one finds its place in the log taken;
 //! - expressions and templates compute within limits and do nothing else.
