@@ -13,6 +13,7 @@ from conftest import Server, Simulator, upstream_config, wait_until
 from mcp.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from test_langgraph import ASK, CHAT, SLOW, publish
 
 
@@ -118,7 +119,7 @@ def tools():
     @server.tool()
     def fail() -> str:
         """Never works."""
-        raise ValueError("not today")
+        raise ToolError("not today")
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

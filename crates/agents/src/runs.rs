@@ -294,7 +294,7 @@ impl Agents {
                 }
             }
         };
-        engine.answer(&run.org_id, &run.run_id, step, answer).await?;
+        let _first = engine.answer(&run.org_id, &run.run_id, step, answer).await?;
         self.follow(run);
         Ok(())
     }

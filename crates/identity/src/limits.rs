@@ -72,7 +72,7 @@ impl Limits {
     }
 
     /// The scope is among those given; routes without one ask for none.
-    pub(crate) fn check_scope(&self, needed: &'static str) -> Result<()> {
+    pub fn check_scope(&self, needed: &'static str) -> Result<()> {
         let covers = |given: &String| matches(given.as_bytes(), needed.as_bytes());
         if needed.is_empty() || self.scopes.is_empty() || self.scopes.iter().any(covers) {
             return Ok(());

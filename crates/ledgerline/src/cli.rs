@@ -76,7 +76,8 @@ enum Command {
     Pricing(customer::ListArgs),
     #[command(flatten)]
     Operate(Box<Operate>),
-    /// Look at flows
+    /// Take over flows of other systems
+    #[command(after_help = "Example:\n  ledgerline flow import support.yml > support.flow.json")]
     Flow {
         #[command(subcommand)]
         command: FlowCommand,

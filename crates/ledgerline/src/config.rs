@@ -176,7 +176,7 @@ mod tests {
             })
             .map(|line| line + "\n")
             .collect();
-        let uncommented = ["providers: []", "models: []", "tools: []", "followers: []"]
+        let uncommented = ["providers: []", "models: []", "tools: []", "mcp: []", "followers: []"]
             .iter()
             .fold(uncommented, |text, list| text.replace(list, list.trim_end_matches(" []")));
         let shown: Value = serde_saphyr::from_str(&uncommented).unwrap();

@@ -2,36 +2,38 @@
 
 use std::fmt;
 
+use ethnum::{I256, U256};
 use kernel::Amount;
 use serde::{Serialize, Serializer};
 
 /// Billionths in one unit of a currency.
-const ONE: i128 = 1_000_000_000;
+const ONE: I256 = I256::new(1_000_000_000);
 /// A fraction prints as a decimal when it ends within so many places.
 const MOST_PLACES: u32 = 30;
 
 /// An exact sum in billionths, as a fraction. Prints in whole units: as a decimal where that ends,
-/// otherwise as a fraction.
+/// otherwise as a fraction. Of 256 bits: a share of a share of a share of a package's price does not
+/// fit into 128.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exact {
-    numerator: i128,
+    numerator: I256,
     /// Above zero.
-    denominator: i128,
+    denominator: I256,
 }
 
 impl Exact {
     /// Nothing.
-    pub const ZERO: Self = Self { numerator: 0, denominator: 1 };
+    pub const ZERO: Self = Self { numerator: I256::ZERO, denominator: I256::ONE };
 
     /// An amount as it is.
     pub fn of(amount: Amount) -> Self {
-        Self { numerator: i128::from(amount.nanos()), denominator: 1 }
+        Self { numerator: I256::from(amount.nanos()), denominator: I256::ONE }
     }
 
     /// So many units at this price for each `per` of them; `per` is above zero.
     pub(crate) fn units(units: u64, price: Amount, per: u64) -> Option<Self> {
-        let numerator = i128::from(units).checked_mul(i128::from(price.nanos()))?;
-        Some(Self { numerator, denominator: i128::from(per.max(1)) })
+        let numerator = I256::from(units).checked_mul(I256::from(price.nanos()))?;
+        Some(Self { numerator, denominator: I256::from(per.max(1)) })
     }
 
     /// The sum.
@@ -39,8 +41,8 @@ impl Exact {
         let (one, two) = (self.denominator, other.denominator);
         // Nearly always one of these: division is what costs.
         match (self.numerator, other.numerator) {
-            (0, _) => return Some(other),
-            (_, 0) => return Some(self),
+            (I256::ZERO, _) => return Some(other),
+            (_, I256::ZERO) => return Some(self),
             (left, right) if one == two => {
                 return Some(Self { numerator: left.checked_add(right)?, denominator: one });
             }
@@ -58,14 +60,14 @@ impl Exact {
 
     /// So many `of`-ths of it; `of` is above zero.
     pub(crate) fn times(self, parts: u64, of: u64) -> Option<Self> {
-        let (parts, of) = (i128::from(parts), i128::from(of.max(1)));
+        let (parts, of) = (I256::from(parts), I256::from(of.max(1)));
         let common = gcd(parts, of);
         let numerator = self.numerator.checked_mul(parts / common)?;
         Some(Self { numerator, denominator: self.denominator.checked_mul(of / common)? })
     }
 
     /// Nothing is left.
-    pub(crate) const fn is_zero(self) -> bool {
+    pub(crate) fn is_zero(self) -> bool {
         self.numerator == 0
     }
 
@@ -82,18 +84,18 @@ impl Exact {
     /// The smallest amount that is not below.
     pub(crate) fn rounded_up(self) -> Option<Amount> {
         let whole = self.numerator.div_euclid(self.denominator);
-        let nanos = whole + i128::from(self.numerator.rem_euclid(self.denominator) > 0);
+        let nanos = whole + I256::from(self.numerator.rem_euclid(self.denominator) > 0);
         i64::try_from(nanos).ok().map(Amount::from_nanos)
     }
 }
 
 /// The greatest number that divides both; 1 for two zeros.
-pub(crate) const fn gcd(one: i128, two: i128) -> i128 {
+pub(crate) fn gcd(one: I256, two: I256) -> I256 {
     let (mut one, mut two) = (one, two);
     while two != 0 {
         (one, two) = (two, one % two);
     }
-    if one == 0 { 1 } else { one.abs() }
+    if one == 0 { I256::ONE } else { one.abs() }
 }
 
 impl fmt::Display for Exact {
@@ -105,11 +107,9 @@ impl fmt::Display for Exact {
         let mut digits = numerator.unsigned_abs();
         let sign = if numerator < 0 { "-" } else { "" };
         while denominator > 1 && places < MOST_PLACES {
-            let shared = gcd(denominator, 10);
-            let Some(shifted) = (10 / shared).try_into().ok().and_then(|by| digits.checked_mul(by))
-            else {
-                break;
-            };
+            let shared = gcd(denominator, I256::new(10));
+            let by = (I256::new(10) / shared).unsigned_abs();
+            let Some(shifted) = digits.checked_mul(by) else { break };
             if shared == 1 {
                 break;
             }
@@ -126,7 +126,7 @@ impl fmt::Display for Exact {
                 None => write!(f, "{}/{}/{ONE}", self.numerator, self.denominator),
             };
         }
-        let one = 10_u128.pow(places);
+        let one = U256::new(10).pow(places);
         let fraction = format!("{:0width$}", digits % one, width = places as usize);
         match fraction.trim_end_matches('0') {
             "" => write!(f, "{sign}{}", digits / one),
@@ -153,7 +153,10 @@ mod tests {
     fn sums_are_exact_and_print_in_whole_units() {
         let third = units(1, 1, 3);
         let sum = third.plus(third).unwrap().plus(units(1, 1, 3)).unwrap();
-        assert_eq!(sum.minus(units(1, 1, 1)), Some(Exact { numerator: 0, denominator: 3 }));
+        assert_eq!(
+            sum.minus(units(1, 1, 1)),
+            Some(Exact { numerator: I256::ZERO, denominator: I256::new(3) })
+        );
         assert_eq!(third.to_string(), "1/3000000000");
         assert_eq!(units(7, 2_000_000_000, 1_000_000).to_string(), "0.000014");
         assert_eq!(units(1, 1, 1_000_000).to_string(), "0.000000000000001");
@@ -168,6 +171,16 @@ mod tests {
         assert_eq!(units(4, 1, 3).rounded_up(), Some(Amount::from_nanos(2)));
         assert_eq!(Exact::ZERO.rounded_up(), Some(Amount::ZERO));
         assert_eq!(units(u64::MAX, i64::MAX, 1).rounded_up(), None);
+    }
+
+    #[test]
+    fn shares_of_shares_of_parts_fit() {
+        let package = units(952, 38_000_000_000, 187);
+        let sum = package.plus(units(535, 1_000_000_000, 1_000_000)).unwrap();
+        let share = |sum: Exact, parts| sum.times(parts, 1_000_000).unwrap();
+        let thrice = share(share(share(sum, 2_032_783), 2_017_330), 2_753_161);
+        assert_eq!(thrice.max(share(sum, 61_167)), Some(thrice));
+        assert_eq!(thrice.rounded_up(), Some(Amount::from_nanos(2_184_136_192_937)));
     }
 
     #[test]

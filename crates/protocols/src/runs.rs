@@ -117,13 +117,18 @@ impl Protocols {
             return Err(Error::Busy);
         }
         for (at, (step, answer)) in answers.into_iter().enumerate() {
-            if let Err(error) = self.engine.answer(org_id, &before.flow_run, step, answer).await {
-                // With one answer given the run has gone on.
-                if at == 0 {
-                    store::remove_run(&self.database, org_id, &row, Some(&before.id)).await?;
-                }
-                return Err(error.into());
+            let answered = self.engine.answer(org_id, &before.flow_run, step, answer).await;
+            let refused = match answered {
+                Ok(true) => continue,
+                // Another run of the thread goes on with the same answer.
+                Ok(false) => flow::Error::Answered,
+                Err(error) => error,
+            };
+            // With one answer given the run has gone on.
+            if at == 0 {
+                store::remove_run(&self.database, org_id, &row, Some(&before.id)).await?;
             }
+            return Err(refused.into());
         }
         Ok(row)
     }

@@ -162,7 +162,7 @@ pub(crate) async fn add_run(
     }
 }
 
-/// Takes a run away; if it is its thread's last, `before` is again.
+/// Takes a run away; if it is its thread's last, `before` is again, and its part goes on.
 pub(crate) async fn remove_run(
     database: &Database,
     org_id: &OrgId,
@@ -176,7 +176,14 @@ pub(crate) async fn remove_run(
         run.thread_id.as_str().into(),
         run.id.as_str().into(),
     ];
-    let again = vec![org_id.as_str().into(), before.unwrap_or_default().into()];
+    let before = before.unwrap_or_default();
+    let again = vec![
+        org_id.as_str().into(),
+        before.into(),
+        org_id.as_str().into(),
+        run.thread_id.as_str().into(),
+        before.into(),
+    ];
     let both = vec![
         Statement::new("DELETE FROM protocols_runs WHERE org_id = ? AND id = ?", run_args),
         Statement::new(
@@ -184,7 +191,8 @@ pub(crate) async fn remove_run(
             back,
         ),
         Statement::new(
-            "UPDATE protocols_runs SET until_seq = NULL WHERE org_id = ? AND id = ?",
+            "UPDATE protocols_runs SET until_seq = NULL WHERE org_id = ? AND id = ? AND EXISTS \
+             (SELECT 1 FROM protocols_threads WHERE org_id = ? AND id = ? AND last_run = ?)",
             again,
         ),
     ];

@@ -16,8 +16,14 @@ const TRIES: usize = 8;
 
 impl Engine {
     /// Answers the question of a waiting step. The first answer counts: the same again is fine,
-    /// another is [`Error::Answered`].
-    pub async fn answer(&self, org_id: &OrgId, run: &str, step: u64, answer: Value) -> Result<()> {
+    /// another is [`Error::Answered`]. True for the one that counts.
+    pub async fn answer(
+        &self,
+        org_id: &OrgId,
+        run: &str,
+        step: u64,
+        answer: Value,
+    ) -> Result<bool> {
         self.check_size(crate::machine::value_size(&answer))?;
         let found = self.find(org_id, run).await?;
         let input = Input::Answer { step, answer: answer.clone() };
@@ -29,12 +35,12 @@ impl Engine {
                     _ => None,
                 });
                 match first {
-                    Some(first) if *first == answer => Ok(()),
+                    Some(first) if *first == answer => Ok(false),
                     Some(_) => Err(Error::Answered),
                     None => Err(Error::NotWaiting),
                 }
             }
-            outcome => outcome,
+            outcome => outcome.map(|()| true),
         }
     }
 

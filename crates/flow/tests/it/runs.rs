@@ -153,7 +153,7 @@ async fn a_question_waits_is_answered_once_and_expires() {
         assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
         let first = if one.is_ok() { json!({"ok": true}) } else { json!({"ok": false}) };
         assert_eq!(bed.ended(&run).await.output, Some(first.clone()));
-        answer(first).await.unwrap();
+        assert!(!answer(first).await.unwrap(), "the same again is fine and does nothing");
         assert!(matches!(answer(json!({"ok": 1})).await, Err(Error::Answered)));
         let another = bed.engine.answer(&org, &run, 2, json!({"ok": true})).await;
         assert!(matches!(another, Err(Error::NotWaiting)));
@@ -287,7 +287,7 @@ async fn a_stopped_engine_is_continued_by_the_next_and_two_share_a_database() {
         bed.until(&run, |status| status == Status::Waiting).await;
         bed.close().await;
         let next = Bed::on(&test, Config::default()).await;
-        next.engine.answer(&org(), &run, 1, json!({"ok": true})).await.unwrap();
+        assert!(next.engine.answer(&org(), &run, 1, json!({"ok": true})).await.unwrap());
         assert_eq!(next.ended(&run).await.output, Some(json!({"ok": true})));
         if test.kind == "mysql" {
             let other = Bed::on(&test, Config::default()).await;

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use ethnum::I256;
+
 use super::{ContextTier, Document, Item, Mistake, Rule, Scope};
 use crate::exact::gcd;
 use crate::window::{DAY, DAYS, WEEK, Window};
 use crate::{Class, Classes};
 
 /// Units of one rule have a common multiple of at most this, so that sums stay exact.
-const MOST_COMMON_UNIT: i128 = 1_000_000_000_000;
+const MOST_COMMON_UNIT: I256 = I256::new(1_000_000_000_000);
 
 /// A rule and its position in the file.
 type Placed<'a> = (usize, &'a Rule);
@@ -89,8 +91,8 @@ fn rule_alone((place, rule): Placed<'_>, found: &mut Vec<Mistake>) {
     }
     classes(place, &rule.prices, found);
     counters(place, &rule.prices, found);
-    let common = rule.prices.iter().fold(1_i128, |common, item| {
-        let per = i128::from(item.per);
+    let common = rule.prices.iter().fold(I256::ONE, |common, item| {
+        let per = I256::from(item.per);
         if common > MOST_COMMON_UNIT { common } else { common / gcd(common, per) * per }
     });
     if common > MOST_COMMON_UNIT {

@@ -344,6 +344,21 @@ pub(super) struct JoinQuery {
     cancel_on_disconnect: bool,
 }
 
+impl JoinQuery {
+    /// What is done when the client leaves. Whoever may only look may not cancel.
+    fn left(
+        &self,
+        protocols: &Protocols,
+        caller: &Caller,
+        run: &RunRow,
+    ) -> web::Result<Option<Left>> {
+        if self.cancel_on_disconnect {
+            caller.limits.check_scope("flows:run")?;
+        }
+        Ok(protocols.left(&caller.org_id, run, self.cancel_on_disconnect))
+    }
+}
+
 /// `1`, `true`, `0`, `false`: as clients of every kind write it.
 fn flag<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     let text = String::deserialize(deserializer)?;
@@ -367,7 +382,7 @@ pub(super) async fn join_run(
     Query(query): Query<JoinQuery>,
 ) -> web::Result<Response> {
     let run = protocols.run(&caller.org_id, &thread_id, &id).await?;
-    let left = protocols.left(&caller.org_id, &run, query.cancel_on_disconnect);
+    let left = query.left(&protocols, &caller, &run)?;
     Ok(located(late_end(&protocols, &caller.org_id, &run, left), &run, "join"))
 }
 
@@ -402,7 +417,7 @@ pub(super) async fn join_run_stream(
             .ok_or_else(|| Error::Invalid("last-event-id", "is no id of this stream".to_owned()))?,
     };
     let follow = protocols.follow(&caller.org_id, &run, modes.clone(), place).await?;
-    let left = protocols.left(&caller.org_id, &run, query.cancel_on_disconnect);
+    let left = query.left(&protocols, &caller, &run)?;
     Ok(located(sse::run_response(None, follow, left), &run, &stream_place(&modes)))
 }
 
