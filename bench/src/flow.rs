@@ -114,6 +114,7 @@ fn start(definition_id: &Arc<str>) -> Start {
         input: Map::new(),
         budget: None,
         key: None,
+        with: Vec::new(),
     }
 }
 

@@ -194,6 +194,7 @@ impl Agents {
             input,
             budget,
             key: Some(execution_id.to_string()),
+            with: Vec::new(),
         };
         if let Err(error) = self.parts().engine.start(start).await {
             store::forget(database, &run).await?;

@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicI64;
 use ::store::Database;
 use identity::Caller;
 use kernel::{Amount, OrgId, Page, PageRequest, SharedClock, Timestamp};
-use ledger::{Command, Journal, JournalError, Operation, Unit};
+use ledger::{Attachment, Command, Journal, JournalError, Operation, Unit};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::sync::{Notify, OnceCell};
@@ -100,6 +100,8 @@ pub struct Start {
     pub budget: Option<Amount>,
     /// The same key and content start one run, however often they are sent.
     pub key: Option<String>,
+    /// Rows of whoever starts it, written with it or not at all.
+    pub with: Vec<Attachment>,
 }
 
 /// A run that was started, now or before.
@@ -264,10 +266,11 @@ impl Engine {
         operation.fingerprint = Some(fingerprint(&[content.as_bytes()]));
         let created = [Event::Created { input: start.input.clone() }];
         let text = serde_json::to_string(&created).unwrap_or_default();
-        let attachments = vec![
+        let mut attachments = vec![
             store::run_row(&record, &self.owner),
             store::log_row(&run_id, 1, now, 0_i64.into(), (1, text)),
         ];
+        attachments.extend(start.with.iter().cloned());
         match self.journal.submit(Unit { operation, attachments }).await {
             Ok(receipt) if receipt.replayed => Ok(Started { run_id, replayed: true }),
             Ok(_) => {

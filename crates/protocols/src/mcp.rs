@@ -91,10 +91,9 @@ impl Protocols {
             return self.mcp_resume(caller, arguments).await;
         }
         let definition = self.tool(&caller.org_id, name).await?;
-        let thread = self.stateless_thread(&caller.org_id).await?.thread.id;
         let input = Some(taken(arguments)?);
         let asked = Asked { assistant: definition, input, ..Asked::default() };
-        Ok(self.create_run(caller, &thread, asked).await?)
+        Ok(self.create_run_alone(caller, asked).await?)
     }
 
     async fn mcp_resume(

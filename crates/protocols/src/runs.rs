@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::encode::{Encoder, Mode, Part, Place, is_over};
 use crate::messages::taken;
-use crate::store::{self, RunRow};
+use crate::store::{self, RunRow, ThreadRow};
 use crate::threads::{RunStatus, Standing, check_metadata, interrupt, task_id};
 use crate::{Error, Protocols, Result};
 
@@ -68,36 +68,67 @@ impl Protocols {
         }
     }
 
+    /// Begins a run on a thread of its own.
+    pub(crate) async fn create_run_alone(
+        &self,
+        caller: &Arc<Caller>,
+        asked: Asked,
+    ) -> Result<RunRow> {
+        check_metadata(&asked.metadata)?;
+        if asked.resume.is_some() {
+            return Err(flow::Error::NotWaiting.into());
+        }
+        let thread = ThreadRow::new(kernel::id::new(), self.clock.now());
+        let on = Standing::fresh(ThreadRow { stateless: true, ..thread });
+        let (row, start) = self.prepare(caller, &on, asked).await?;
+        let with = store::rows_of_one(&caller.org_id, &on.thread, &row);
+        self.engine.start(Start { with, ..start }).await?;
+        Ok(row)
+    }
+
     async fn begin(&self, caller: &Arc<Caller>, on: &Standing, asked: Asked) -> Result<RunRow> {
         let org_id = &caller.org_id;
-        let workflow = self.workflow(org_id, &asked.assistant).await?;
-        let input = taken(asked.input.unwrap_or_default())?;
-        let input = workflow.program.continued(on.fields(), input);
+        let (row, start) = self.prepare(caller, on, asked).await?;
         if let Some(before) = on.run.as_ref().filter(|_| on.asks()) {
             // A question that nobody will answer any more.
             self.cancel_run(org_id, before).await?;
         }
+        let before = on.thread.last_run.as_deref();
+        if !store::add_run(&self.database, org_id, &row, before).await? {
+            return Err(Error::Busy);
+        }
+        if let Err(error) = self.engine.start(start).await {
+            store::remove_run(&self.database, org_id, &row, before).await?;
+            return Err(error.into());
+        }
+        Ok(row)
+    }
+
+    /// The run, and how it is started.
+    async fn prepare(
+        &self,
+        caller: &Arc<Caller>,
+        on: &Standing,
+        asked: Asked,
+    ) -> Result<(RunRow, Start)> {
+        let org_id = &caller.org_id;
+        let workflow = self.workflow(org_id, &asked.assistant).await?;
+        let input = taken(asked.input.unwrap_or_default())?;
+        let input = workflow.program.continued(on.fields(), input);
         let mut row = self.row(on, &asked.assistant, asked.metadata);
         // The engine's run is known by its key before it is there: so a process that ends in between
         // leaves no run that its thread does not know.
         let key = format!("langgraph:{}", row.id);
         row.flow_run = RunRecord::id_of(org_id, &key).to_string();
-        let before = on.thread.last_run.as_deref();
-        if !store::add_run(&self.database, org_id, &row, before).await? {
-            return Err(Error::Busy);
-        }
         let start = Start {
             caller: Arc::clone(caller),
             definition_id: Arc::clone(&workflow.definition.id),
             input,
             budget: None,
             key: Some(key),
+            with: Vec::new(),
         };
-        if let Err(error) = self.engine.start(start).await {
-            store::remove_run(&self.database, org_id, &row, before).await?;
-            return Err(error.into());
-        }
-        Ok(row)
+        Ok((row, start))
     }
 
     async fn go_on(
@@ -218,7 +249,7 @@ impl Protocols {
         let flow_run = run.flow_run.as_str();
         let replay = self.engine.replay(org_id, flow_run).await?;
         Ok(Follow {
-            watch: self.engine.watch(org_id, flow_run, 0).await?,
+            watch: self.engine.watch_replay(org_id, &replay),
             encoder: Encoder::new(&run.id, flow_run, modes, replay, place),
             protocols: self.clone(),
             org_id: org_id.clone(),

@@ -2,6 +2,7 @@
 
 use ::store::{Database, Migration, Row, Statement, Value};
 use kernel::{OrgId, Timestamp};
+use ledger::{Attachment, Table};
 use serde_json::{Map, Value as Json};
 
 use crate::Result;
@@ -28,6 +29,21 @@ pub(crate) struct ThreadRow {
     pub(crate) updated_at: Timestamp,
 }
 
+impl ThreadRow {
+    /// A thread that is empty.
+    pub(crate) fn new(id: String, now: Timestamp) -> Self {
+        Self {
+            id,
+            metadata: Fields::new(),
+            fields: None,
+            last_run: None,
+            stateless: false,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
+
 /// A run of a thread as stored.
 #[derive(Clone, Debug)]
 pub(crate) struct RunRow {
@@ -47,6 +63,74 @@ const THREAD: &str = "SELECT id, metadata, fields, last_run, stateless, created_
 const RUN: &str = "SELECT id, thread_id, assistant, flow_run, after_seq, until_seq, metadata, created_at \
     FROM protocols_runs WHERE org_id = ?";
 
+static THREADS: Table = Table {
+    name: "protocols_threads",
+    columns: &[
+        "org_id",
+        "id",
+        "metadata",
+        "fields",
+        "last_run",
+        "stateless",
+        "created_at",
+        "updated_at",
+    ],
+    audited: false,
+};
+
+static RUNS: Table = Table {
+    name: "protocols_runs",
+    columns: &[
+        "org_id",
+        "id",
+        "thread_id",
+        "assistant",
+        "flow_run",
+        "after_seq",
+        "until_seq",
+        "metadata",
+        "created_at",
+    ],
+    audited: false,
+};
+
+fn thread_cells(org_id: &OrgId, thread: &ThreadRow) -> Vec<Value> {
+    vec![
+        org_id.as_str().into(),
+        thread.id.as_str().into(),
+        text(&thread.metadata).into(),
+        Value::from(thread.fields.as_ref().map(text)),
+        Value::from(thread.last_run.as_deref()),
+        thread.stateless.into(),
+        thread.created_at.micros().into(),
+        thread.updated_at.micros().into(),
+    ]
+}
+
+fn run_cells(org_id: &OrgId, run: &RunRow) -> Vec<Value> {
+    vec![
+        org_id.as_str().into(),
+        run.id.as_str().into(),
+        run.thread_id.as_str().into(),
+        run.assistant.as_str().into(),
+        run.flow_run.as_str().into(),
+        run.after_seq.into(),
+        Value::from(run.until_seq),
+        text(&run.metadata).into(),
+        run.created_at.micros().into(),
+    ]
+}
+
+/// The rows of a run and the thread that is made for it.
+pub(crate) fn rows_of_one(org_id: &OrgId, thread: &ThreadRow, run: &RunRow) -> Vec<Attachment> {
+    let thread = ThreadRow { last_run: Some(run.id.clone()), ..thread.clone() };
+    let row = |table, values: Vec<Value>| Attachment::Insert {
+        table,
+        cells: values.into_iter().map(Into::into).collect(),
+    };
+    vec![row(&THREADS, thread_cells(org_id, &thread)), row(&RUNS, run_cells(org_id, run))]
+}
+
 /// Adds a thread; false if its id is taken.
 pub(crate) async fn add_thread(
     database: &Database,
@@ -55,17 +139,7 @@ pub(crate) async fn add_thread(
 ) -> Result<bool> {
     let sql = "INSERT INTO protocols_threads (org_id, id, metadata, fields, last_run, stateless, created_at, \
                updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-    let args = vec![
-        org_id.as_str().into(),
-        thread.id.as_str().into(),
-        text(&thread.metadata).into(),
-        Value::from(thread.fields.as_ref().map(text)),
-        Value::Null,
-        thread.stateless.into(),
-        thread.created_at.micros().into(),
-        thread.updated_at.micros().into(),
-    ];
-    match database.execute(Statement::new(sql, args)).await {
+    match database.execute(Statement::new(sql, thread_cells(org_id, thread))).await {
         Err(error) if error.is_duplicate() => Ok(false),
         outcome => Ok(outcome.map(|_one| true)?),
     }
@@ -138,18 +212,9 @@ pub(crate) async fn add_run(
         before.unwrap_or_default().into(),
     ];
     let insert = "INSERT INTO protocols_runs (org_id, id, thread_id, assistant, flow_run, after_seq, until_seq, \
-                  metadata, created_at) VALUES (?, ?, ?, ?, ?, ?, NULL, ?, ?)";
-    let inserted = vec![
-        org_id.as_str().into(),
-        run.id.as_str().into(),
-        run.thread_id.as_str().into(),
-        run.assistant.as_str().into(),
-        run.flow_run.as_str().into(),
-        run.after_seq.into(),
-        text(&run.metadata).into(),
-        run.created_at.micros().into(),
-    ];
-    let mut all = vec![Statement::one(claim, claimed), Statement::new(insert, inserted)];
+                  metadata, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let inserted = Statement::new(insert, run_cells(org_id, run));
+    let mut all = vec![Statement::one(claim, claimed), inserted];
     if run.after_seq > 0 {
         let sql = "UPDATE protocols_runs SET until_seq = ? WHERE org_id = ? AND id = ?";
         let before = before.unwrap_or_default();

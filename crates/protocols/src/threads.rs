@@ -80,6 +80,11 @@ pub(crate) struct Wanted {
 }
 
 impl Standing {
+    /// A thread that nothing has run on.
+    pub(crate) const fn fresh(thread: ThreadRow) -> Self {
+        Self { thread, run: None, status: None, snapshot: None }
+    }
+
     /// In LangGraph's words: `idle`, `busy`, `interrupted`, `error`.
     pub(crate) fn thread_status(&self) -> &'static str {
         match self.status {
@@ -116,36 +121,12 @@ impl Protocols {
             None => kernel::id::new(),
         };
         check_metadata(&metadata)?;
-        let now = self.clock.now();
-        let thread = ThreadRow {
-            id: id.clone(),
-            metadata,
-            fields: None,
-            last_run: None,
-            stateless: false,
-            created_at: now,
-            updated_at: now,
-        };
+        let thread = ThreadRow::new(id.clone(), self.clock.now());
+        let thread = ThreadRow { metadata, ..thread };
         if store::add_thread(&self.database, org_id, &thread).await? {
-            return Ok(Standing { thread, run: None, status: None, snapshot: None });
+            return Ok(Standing::fresh(thread));
         }
         if may_exist { self.thread(org_id, &id).await } else { Err(Error::ThreadExists(id)) }
-    }
-
-    /// A thread for one run.
-    pub(crate) async fn stateless_thread(&self, org_id: &OrgId) -> Result<Standing> {
-        let now = self.clock.now();
-        let thread = ThreadRow {
-            id: kernel::id::new(),
-            metadata: Fields::new(),
-            fields: None,
-            last_run: None,
-            stateless: true,
-            created_at: now,
-            updated_at: now,
-        };
-        store::add_thread(&self.database, org_id, &thread).await?;
-        Ok(Standing { thread, run: None, status: None, snapshot: None })
     }
 
     /// A thread and how it stands.
@@ -284,18 +265,13 @@ impl Protocols {
     /// Another thread that begins where this one is.
     pub(crate) async fn copy_thread(&self, org_id: &OrgId, id: &str) -> Result<Standing> {
         let from = self.thread(org_id, id).await?;
-        let now = self.clock.now();
         let thread = ThreadRow {
-            id: kernel::id::new(),
             metadata: from.thread.metadata.clone(),
             fields: Some(from.fields()),
-            last_run: None,
-            stateless: false,
-            created_at: now,
-            updated_at: now,
+            ..ThreadRow::new(kernel::id::new(), self.clock.now())
         };
         store::add_thread(&self.database, org_id, &thread).await?;
-        Ok(Standing { thread, run: None, status: None, snapshot: None })
+        Ok(Standing::fresh(thread))
     }
 
     /// Deletes a thread; what runs of it is cancelled.

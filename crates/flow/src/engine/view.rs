@@ -63,6 +63,7 @@ pub struct Update {
 /// A run's log being added up, event by event.
 #[derive(Debug)]
 pub struct Replay {
+    pub(super) run: Arc<str>,
     program: Arc<Program>,
     state: State,
     /// The fields at the end, which the state no longer has.
@@ -77,7 +78,7 @@ impl Engine {
         let record = self.find(org_id, run).await?;
         let program = self.program(org_id, &record.definition_id).await?;
         let (state, at) = (State::default(), record.created_at);
-        Ok(Replay { program, state, last: None, seq: 0, at })
+        Ok(Replay { run: record.id, program, state, last: None, seq: 0, at })
     }
 
     /// How a run stands now.

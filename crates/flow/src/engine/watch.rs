@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::Engine;
 use super::feed::{Feed, Fresh, Places};
+use super::view::Replay;
 use crate::event::{Event, Logged};
 use crate::{Error, Result, store};
 
@@ -65,8 +66,17 @@ impl Engine {
     /// Watches a run from the event after this number; 0 for all.
     pub async fn watch(&self, org_id: &OrgId, run: &str, after: i64) -> Result<Watch> {
         let run = self.find(org_id, run).await?.id;
+        Ok(self.watch_found(org_id, run, after))
+    }
+
+    /// Watches the run that is to be replayed, from its first event.
+    pub fn watch_replay(&self, org_id: &OrgId, replay: &Replay) -> Watch {
+        self.watch_found(org_id, Arc::clone(&replay.run), 0)
+    }
+
+    fn watch_found(&self, org_id: &OrgId, run: Arc<str>, after: i64) -> Watch {
         let feed = self.feeds.of(&run);
-        Ok(Watch {
+        Watch {
             engine: self.clone(),
             org_id: org_id.clone(),
             run,
@@ -78,7 +88,7 @@ impl Engine {
             stale: true,
             first: true,
             over: false,
-        })
+        }
     }
 }
 

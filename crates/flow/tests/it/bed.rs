@@ -148,6 +148,7 @@ impl Bed {
             input: object(input),
             budget: None,
             key: None,
+            with: Vec::new(),
         }
     }
 

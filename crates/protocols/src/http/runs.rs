@@ -35,12 +35,12 @@ impl Protocols {
         let thread = match thread_id {
             Some(id) if order.create => {
                 let id = Some(id.to_owned());
-                self.create_thread(org_id, id, Fields::new(), true).await?
+                self.create_thread(org_id, id, Fields::new(), true).await?.thread.id
             }
-            Some(id) => self.thread(org_id, id).await?,
-            None => self.stateless_thread(org_id).await?,
+            Some(id) => id.to_owned(),
+            None => return Ok(self.create_run_alone(caller, order.asked.clone()).await?),
         };
-        Ok(self.create_run(caller, &thread.thread.id, order.asked.clone()).await?)
+        Ok(self.create_run(caller, &thread, order.asked.clone()).await?)
     }
 
     /// Cancels a run when the client leaves, if that is asked for.
