@@ -13,7 +13,7 @@ use customers::{Catalogue, Customers, Followers, Offer, Sync};
 use events::{Bridge, Bus};
 use flow::{Engine, ModelCaller};
 use gateway::{Gateway, Guard, Options};
-use identity::{Identity, ServerSecret};
+use identity::{Identity, ReadSigned, ServerSecret};
 use kernel::{SharedClock, SystemClock};
 use ledger::Journal;
 use metering::{Metering, PriceBook, Sweeper};
@@ -429,7 +429,7 @@ fn router(
 ) -> anyhow::Result<Router> {
     let mut figures = figures(engines);
     let identity = engines.identity.clone();
-    let signed = (identity.clone(), config.server.max_body_bytes);
+    let signed = ReadSigned::new(identity.clone(), config.server.max_body_bytes);
     let surfaces = Router::new()
         .nest("/v1", gateway::router(engines.gateway.clone()))
         .nest("/api/v1", customers::router(sync, checks.clone()))
@@ -438,7 +438,7 @@ fn router(
         .nest("/admin", admin::router(engines.admin.clone()))
         .merge(agents::router(&engines.agents))
         .layer(DefaultBodyLimit::max(config.server.max_body_bytes))
-        .layer(from_fn_with_state(signed, identity::read_signed));
+        .layer(signed);
     let document = document();
     let routes = document.paths.paths.keys().cloned();
     let traffic = Arc::new(web::Traffic::new(routes, &mut figures));
