@@ -462,8 +462,8 @@ fn router(
         .merge(protocols::router(&protocols(engines)))
         .nest("/admin", admin::router(engines.admin.clone()))
         .merge(agents::router(&engines.agents))
-        .layer(DefaultBodyLimit::max(config.server.max_body_bytes))
-        .layer(signed);
+        // As one: each layer of a router's is a box that every request copies.
+        .layer((signed, DefaultBodyLimit::max(config.server.max_body_bytes)));
     let document = document();
     let routes = document.paths.paths.keys().cloned();
     let traffic = Arc::new(web::Traffic::new(routes, &mut figures));
