@@ -329,6 +329,9 @@ def test_descriptions_of_a_followed_server_are_called_and_followed(start, upstre
     assert all(D(record["cost"]) == 0 for record in server.usage(server.org)[: len(server.usage(server.org)) - calls])
     assert said(server.chat("hello", model="safe")) and len(upstream.asked) == asked, "another route answers"
     assert "the provider cannot be called" in server.logged()
+    figures = server.admin.get("/metrics").text
+    assert 'ledgerline_provider_trouble{provider="whole"} 1' in figures
+    assert 'ledgerline_provider_trouble{provider="tasks"} 0' in figures
 
     describe(describing())
     wait_until(lambda: trouble(server) == "", "it is shared again")
