@@ -10,6 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from conftest import Server, wait_until
 from services import free_port
+from test_mysql import URL, config
+from test_mysql import verify as verify_books
 
 D = decimal.Decimal
 EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "uapi-upstreams" / "ledgerline.yaml"
@@ -344,6 +346,33 @@ def test_descriptions_of_a_followed_server_are_called_and_followed(start, upstre
     describe({"providers": []})
     wait_until(lambda: "has no description" in trouble(server), "the description is gone")
     assert server.chat("hello", model="whole").status_code == 503 and said(server.chat("hello", model="safe"))
+
+
+@pytest.mark.skipif(not URL, reason="no MySQL-compatible server (LEDGERLINE_TEST_MYSQL_URL)")
+def test_every_instance_goes_by_what_one_of_them_has_heard(tmp_path, start, upstream):
+    source = start(Server, config=describing(), port=free_port())
+    key = source.admin.post("/admin/orgs/platform/keys", json={"name": "follower", "role": "admin"}).json()["api_key"]
+    shared = {**config(), **following(source.url, key, upstream.url)}
+    instances = []
+    try:
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            instances.append(Server(tmp_path / name, shared).start())
+
+        def everywhere(expected):
+            return all(said(server.chat("hello", model="whole")) == expected for server in instances)
+
+        for server in instances:
+            wait_until(lambda: trouble(server) == "", "the description is there")
+        assert everywhere("you asked: hello")
+        source.stop()
+        source.config = describing(data='{"question": "changed"}')
+        source.start()
+        wait_until(lambda: everywhere("you asked: changed"), "the change counts everywhere", 30)
+    finally:
+        for server in instances:
+            server.stop()
+    verify_books(tmp_path / "a")
 
 
 @pytest.mark.parametrize("change, complaint", [
