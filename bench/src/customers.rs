@@ -224,10 +224,7 @@ fn authentication() -> anyhow::Result<Value> {
             NewKey { app_id: Some(app.id.clone()), ..NewKey::new(org.id, "bench", Role::Member) };
         let key = identity.create_key(new).await?.api_key;
         identity.govern(&customers::document(), RULES);
-        let signed = axum::middleware::from_fn_with_state(
-            (identity.clone(), 1 << 20),
-            identity::read_signed,
-        );
+        let signed = identity::ReadSigned::new(identity.clone(), 1 << 20);
         let router = Router::new()
             .route(PRICING, get(|_: Authenticated| async { "ok" }))
             .route("/bare", get(|| async { "ok" }))

@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -27,19 +28,21 @@ def wait_until(condition, what, seconds=START_SECONDS):
 
 
 class Server:
-    """`ledgerline serve --dev` on a free port."""
+    """`ledgerline serve --dev` on a free port, or on one that stays the same over restarts."""
 
-    def __init__(self, folder, config=None, arguments=(), preexec=None, environment=None):
+    def __init__(self, folder, config=None, arguments=(), preexec=None, environment=None, port=0):
         self.folder = pathlib.Path(folder)
         self.data = self.folder / "data"
         self.config = config
         self.arguments = list(arguments)
         self.preexec = preexec
+        self.port = port
         self.environment = environment or {}
         self.process = None
 
     def start(self):
-        command = [BIN, "serve", "--dev", "--data", str(self.data), "--listen", "127.0.0.1:0", *self.arguments]
+        command = [BIN, "serve", "--dev", "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}",
+                   *self.arguments]
         if self.config is not None:
             file = self.folder / "ledgerline.yaml"
             file.write_text(json.dumps(self.config))
@@ -127,6 +130,31 @@ def verify(data):
     done = subprocess.run([BIN, "verify", "--data", str(data), "--json"], capture_output=True, text=True, timeout=120)
     report = json.loads(done.stdout)
     assert (done.returncode == 0) == report["ok"], done.stderr
+    return report
+
+
+CUSTOMER = pathlib.Path(__file__).parents[2] / "examples" / "customer" / "customer.py"
+
+
+def run_customer(customer, *arguments):
+    """Starts the customer's server of the examples with a customer's credentials."""
+    environment = {
+        **os.environ, "LEDGERLINE_APP_ID": customer["app_id"], "LEDGERLINE_APP_SECRET": customer["app_secret"],
+        "LEDGERLINE_API_KEY": customer["api_key"],
+    }
+    command = [sys.executable, CUSTOMER, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def customer_report(running):
+    """What the customer's server found: a thousand records, each once."""
+    try:
+        said, complaints = running.communicate(timeout=240)
+    finally:
+        running.kill()
+    assert running.returncode == 0, (said, complaints)
+    report = json.loads(said)
+    assert report["records"] == 1000 and report["sent"] == 2200 and report["wrong"] == [], report
     return report
 
 

@@ -14,7 +14,7 @@ import httpx
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
-from conftest import BIN, Server, wait_until
+from conftest import BIN, Server, customer_report, run_customer, wait_until
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples" / "uapi"
 sys.path.insert(0, str(EXAMPLES))
@@ -151,6 +151,13 @@ def test_concurrent_double_posting_is_one_post(server):
     other = server.client.post("/api/v1/accounting", json={**FORM, "amount": 1}, headers={"idempotency-key": "k0"})
     assert (other.status_code, other.json()["status"], other.json()["data"]["code"]) == (
         409, "error", "idempotency_conflict")
+
+
+def test_a_customers_server_posts_a_thousand_records_once_each(server):
+    report = customer_report(run_customer(server.dev["customer"], server.url))
+    assert (report["before"], report["after"]) == ("100", "90")
+    listed = server.client.get("/api/v1/accounting", params={"rows": 1}).json()["data"]
+    assert listed["total"] == 1000 and server.wallet()["available"] == "90"
 
 
 def test_a_post_survives_a_crash_and_its_repeat_is_the_same(server):

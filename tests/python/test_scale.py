@@ -1,7 +1,6 @@
 """Several instances on one database: Redis between them, a replica beside them, restarts under load."""
 
 import concurrent.futures
-import contextlib
 import decimal
 import itertools
 import json
@@ -13,8 +12,8 @@ import uuid
 
 import httpx
 import pytest
-from conftest import BIN, Server, wait_until
-from services import MARIADBD, REDIS, MariaDb, Redis
+from conftest import BIN, Server, customer_report, run_customer, wait_until
+from services import MARIADBD, REDIS, MariaDb, Redis, free_port
 from test_mysql import URL, config
 from test_mysql import verify as verify_books
 
@@ -34,10 +33,10 @@ def instances(tmp_path):
         begun.append(thing)
         return thing.start()
 
-    def instance(shared):
+    def instance(shared, **options):
         folder = tmp_path / f"instance-{len(begun)}"
         folder.mkdir()
-        return start(Server(folder, shared))
+        return start(Server(folder, shared, **options))
 
     instance.process = start
     yield instance
@@ -141,47 +140,26 @@ def test_redis_that_is_not_there_hinders_no_start(instances, tmp_path):
 @needs_mysql
 def test_a_thousand_posts_from_sixteen_threads_are_a_thousand(instances):
     shared = config()
-    one, two = instances(shared), instances(shared)
-    org, key = one.customer("1000000")
-    numbers = [f"post-{number}" for number in range(1000)]
-    urls = {"one": one.url, "two": two.url}
+    one, two = instances(shared, port=free_port()), instances(shared, port=free_port())
+    customer = one.dev["customer"]
 
-    def post(task):
-        """Sends one post until it is answered, as a careful client does, at whatever instance answers."""
-        at, number = task
-        names = itertools.cycle(("one", "two") if at % 2 else ("two", "one"))
-        for name in names:
-            body = {"userid": f"u{at % 7}", "llmid": "sim-small", "amount": "0.5", "transno": number}
-            with contextlib.suppress(httpx.HTTPError):
-                answer = httpx.post(
-                    f"{urls[name]}/api/v1/accounting", json=body, timeout=30,
-                    headers={"authorization": f"Bearer {key}", "idempotency-key": number},
-                )
-                if answer.status_code == 200:
-                    return number, answer.json()["data"]["seq"]
-                assert answer.status_code == 503, answer.text
-            time.sleep(0.02)
+    def posted(url):
+        headers = {"authorization": f"Bearer {customer['api_key']}"}
+        answer = httpx.get(f"{url}/api/v1/accounting", headers=headers, params={"rows": 1}, timeout=30)
+        return answer.raise_for_status().json()["data"]["total"]
 
-    # Every post is sent by two threads, about a fifth of them by three. A duplicate has the body of
-    # the first: it is the same post.
-    tasks = [(int(number[5:]), number) for number in numbers for _ in range(3 if int(number[5:]) % 5 == 0 else 2)]
-    with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        outcomes = [pool.submit(post, task) for task in tasks]
-        outcomes[len(outcomes) // 3].result()
+    running = run_customer(customer, one.url, two.url)
+    try:
+        wait_until(lambda: posted(one.url) >= 100, "the posts have begun", 60)
         two.kill()
-        time.sleep(0.5)
+        assert running.poll() is None and posted(one.url) < 1000, "it was killed in the middle"
         two.start()
-        urls["two"] = two.url
-        answers = [outcome.result() for outcome in outcomes]
-    by_number = {}
-    for number, seq in answers:
-        by_number.setdefault(number, set()).add(seq)
-    assert len(by_number) == 1000 and all(len(seqs) == 1 for seqs in by_number.values())
-    headers = {"authorization": f"Bearer {key}"}
-    for url in urls.values():
-        data = httpx.get(f"{url}/api/v1/accounting", headers=headers, params={"rows": 1000}).json()["data"]
-        assert data["total"] == 1000 and len({row["transno"] for row in data["rows"]}) == 1000
-    assert D(one.wallet(org)["available"]) == D("1000000") - 500
+        report = customer_report(running)
+    finally:
+        running.kill()
+    assert report["repeated"] > 0, "answers were lost"
+    assert posted(one.url) == posted(two.url) == 1000
+    assert (report["after"], one.wallet(customer["org_id"])["available"]) == ("90", "90")
 
 
 class RoundRobin:

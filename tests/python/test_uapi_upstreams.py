@@ -9,6 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from conftest import Server, wait_until
+from services import free_port
+from test_mysql import URL, config
+from test_mysql import verify as verify_books
 
 D = decimal.Decimal
 EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "uapi-upstreams" / "ledgerline.yaml"
@@ -235,3 +238,150 @@ def test_a_template_that_is_none_is_told_before_the_start(tmp_path, upstream, te
     edit = lambda text: text.replace('{"question": {{ messages[-1].content | tojson }}}', template)  # noqa: E731
     with pytest.raises(AssertionError, match="uapi.call.data .*is not valid"):
         start_example(tmp_path, upstream.url, edit=edit)
+
+
+WHOLE = {
+    "path": "/answer",
+    "headers": '{"authorization": "Token {{ apikey }}"}',
+    "data": '{"question": {{ messages[-1].content | tojson }}}',
+    "response": '{"content": {{ answer | tojson }}, "usage": {"prompt_tokens": {{ counted.asked }}, '
+                '"completion_tokens": {{ counted.answered }}}}',
+}
+TASK = {"path": "/tasks", "data": '{"prompt": {{ messages[-1].content | tojson }}}', "response": '{"taskid": {{ id | tojson }}}'}
+PROGRESS = {
+    "path": "/tasks/{{ taskid }}", "method": "GET",
+    "response": '{"status": {{ state | tojson }}, "content": {{ output | default("") | tojson }}}',
+}
+
+
+def describing(share=True, **whole):
+    """The configuration of a server that describes upstreams, for itself and for servers that follow it."""
+    def provider(name, **uapi):
+        return {"name": name, "kind": "uapi", "base_url": f"https://{name}.example.com", "api_key": "never told", "uapi": uapi}
+
+    return {"providers": [
+        provider("whole", share=share, call={**WHOLE, **whole}),
+        provider("tasks", share=True, mode="async", call=TASK, query=PROGRESS),
+    ]}
+
+
+def following(url, key, base_url):
+    """The configuration of a server that calls upstreams of its own by the descriptions of another."""
+    def provider(name, **uapi):
+        return {"name": name, "kind": "uapi", "base_url": base_url, "api_key": "own key", "uapi": {**uapi, "allow_private": True}}
+
+    def model(name, *routes):
+        price = {"currency": "CNY", "input_per_million": "2", "output_per_million": "8"}
+        return {"name": name, "routes": list(routes), "price": price}
+
+    return {
+        "upstream": {"url": url, "dapi_key": key, "interval_seconds": 1},
+        "providers": [
+            provider("whole", cached="whole"),
+            provider("tasks", cached="tasks", cached_query="tasks:query", period_ms=200),
+            {"name": "sim", "kind": "sim"},
+        ],
+        "models": [
+            model("whole", {"provider": "whole"}),
+            model("tasks", {"provider": "tasks"}),
+            model("safe", {"provider": "whole"}, {"provider": "sim", "model": "sim-small", "priority": 1}),
+        ],
+    }
+
+
+def trouble(server, name="whole"):
+    rows = server.admin.get("/admin/providers").raise_for_status().json()["rows"]
+    return next(row["trouble"] for row in rows if row["name"] == name) or ""
+
+
+def test_descriptions_of_a_followed_server_are_called_and_followed(start, upstream):
+    source = start(Server, config=describing(), port=free_port())
+    key = source.admin.post("/admin/orgs/platform/keys", json={"name": "follower", "role": "admin"}).json()["api_key"]
+    server = start(Server, config=following(source.url, key, upstream.url))
+
+    def describe(config):
+        """Another description there; it is asked for at once, whatever failed while it was away."""
+        source.stop()
+        source.config = config
+        source.start()
+        assert server.admin.post("/admin/sync/uapi/run").status_code == 202
+
+    wait_until(lambda: trouble(server) == trouble(server, "tasks") == "", "the descriptions are there")
+    assert said(server.chat("hello", model="whole")) == "you asked: hello"
+    assert charged(server) == ("settled", 10, 5, (D(2) * 10 + D(8) * 5) / 1_000_000)
+    path, headers, _ = upstream.asked[-1]
+    headers = {name.lower(): value for name, value in headers.items()}
+    # Where it leads and with whose key, the operator here says.
+    assert (path, headers["authorization"], headers["host"]) == ("/answer", "Token own key", upstream.url[7:])
+    assert said(server.chat("hello", model="tasks")) == "made" and said(server.chat("x", model="safe", stream=True))
+    feed = source.admin.get("/api/v1/changes", params={"entity": "uapi"}).raise_for_status().text
+    assert "{{ apikey }}" in feed and "never told" not in feed
+
+    describe(describing(data='{"question": "changed"}'))
+    wait_until(lambda: said(server.chat("hello", model="whole")) == "you asked: changed", "the change counts")
+
+    describe(describing(share=False))
+    wait_until(lambda: "does not share" in trouble(server), "the description cannot be used")
+    before, asked, calls = server.wallet(), len(upstream.asked), len(server.usage(server.org))
+    refused = server.chat("hello", model="whole")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "provider_unavailable"), refused.text
+    assert refused.headers["retry-after"]
+    wallet = server.wallet()
+    assert (wallet["posted"], wallet["held"], len(upstream.asked)) == (before["posted"], "0", asked)
+    assert all(D(record["cost"]) == 0 for record in server.usage(server.org)[: len(server.usage(server.org)) - calls])
+    assert said(server.chat("hello", model="safe")) and len(upstream.asked) == asked, "another route answers"
+    assert "the provider cannot be called" in server.logged()
+    figures = server.admin.get("/metrics").text
+    assert 'ledgerline_provider_trouble{provider="whole"} 1' in figures
+    assert 'ledgerline_provider_trouble{provider="tasks"} 0' in figures
+
+    describe(describing())
+    wait_until(lambda: trouble(server) == "", "it is shared again")
+    # What was heard is kept: neither a start nor a followed server that is away takes it back.
+    source.stop()
+    server.kill()
+    server.start()
+    assert said(server.chat("hello", model="whole")) == "you asked: hello"
+
+    describe({"providers": []})
+    wait_until(lambda: "has no description" in trouble(server), "the description is gone")
+    assert server.chat("hello", model="whole").status_code == 503 and said(server.chat("hello", model="safe"))
+
+
+@pytest.mark.skipif(not URL, reason="no MySQL-compatible server (LEDGERLINE_TEST_MYSQL_URL)")
+def test_every_instance_goes_by_what_one_of_them_has_heard(tmp_path, start, upstream):
+    source = start(Server, config=describing(), port=free_port())
+    key = source.admin.post("/admin/orgs/platform/keys", json={"name": "follower", "role": "admin"}).json()["api_key"]
+    shared = {**config(), **following(source.url, key, upstream.url)}
+    instances = []
+    try:
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            instances.append(Server(tmp_path / name, shared).start())
+
+        def everywhere(expected):
+            return all(said(server.chat("hello", model="whole")) == expected for server in instances)
+
+        for server in instances:
+            wait_until(lambda: trouble(server) == "", "the description is there")
+        assert everywhere("you asked: hello")
+        source.stop()
+        source.config = describing(data='{"question": "changed"}')
+        source.start()
+        wait_until(lambda: everywhere("you asked: changed"), "the change counts everywhere", 30)
+    finally:
+        for server in instances:
+            server.stop()
+    verify_books(tmp_path / "a")
+
+
+@pytest.mark.parametrize("change, complaint", [
+    (lambda config: config.pop("upstream"), "upstream.url is empty"),
+    (lambda config: config["providers"][0]["uapi"].update(mode="sync"), "uapi.cached beside"),
+    (lambda config: config["providers"][0]["uapi"].update(cached=""), "uapi.call .*is missing"),
+])
+def test_a_description_is_either_followed_or_written(tmp_path, upstream, change, complaint):
+    config = following("http://127.0.0.1:9", "key", upstream.url)
+    change(config)
+    with pytest.raises(AssertionError, match=complaint):
+        Server(tmp_path, config).start()

@@ -86,7 +86,10 @@ impl Balances {
 
     async fn run(self) {
         let database = &self.database;
-        while let Some(waiting) = self.take() {
+        loop {
+            // Whoever is about to ask on this thread does so first, and shares the query.
+            tokio::task::yield_now().await;
+            let Some(waiting) = self.take() else { return };
             let ask = |(org_id, answers): (OrgId, Vec<oneshot::Sender<Found>>)| async move {
                 let wallets =
                     ledger::holdings(database, org_id.as_str(), AccountKind::Wallet).await;

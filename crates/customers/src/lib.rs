@@ -38,7 +38,7 @@ pub use http::{document, router, sync_document, sync_router};
 pub use prices::Price;
 pub use service::{Customers, Parts};
 pub use store::{AccountingRecord, MIGRATIONS, RECORDS};
-pub use sync::{Run, Sync, SyncStatus, UpstreamConfig};
+pub use sync::{Heard, Run, Sync, SyncStatus, UpstreamConfig};
 pub use users::UserRow;
 
 /// What an operation of this crate gives.

@@ -153,7 +153,8 @@ impl Sync {
         Ok(Self(Arc::new(Inner { customers, client, config, owner, wake })))
     }
 
-    pub(crate) fn customers(&self) -> &Customers {
+    /// The service behind it.
+    pub fn customers(&self) -> &Customers {
         &self.0.customers
     }
 
@@ -406,7 +407,21 @@ impl Sync {
     }
 }
 
+/// How far the upstream was heard: another value after whatever changes what is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard(Vec<::store::Value>);
+
 impl Customers {
+    /// How far the upstream was heard of an entity, by whichever instance follows it.
+    pub async fn heard(&self, entity: Entity) -> Result<Heard> {
+        rows::heard(&self.parts().database, entity).await.map(Heard)
+    }
+
+    /// All that the upstream has of an entity, as it was last heard: ids, and what they are.
+    pub async fn kept(&self, entity: Entity) -> Result<Vec<(String, Box<RawValue>)>> {
+        rows::kept(&self.parts().database, entity).await
+    }
+
     /// What the upstream has of the caller's organization's (users), or for everybody.
     pub async fn cached(
         &self,

@@ -54,7 +54,7 @@ pub use secret::{Config, ServerSecret};
 pub use service::{Identity, PLATFORM};
 pub use signing::{AppSecret, AppSigning, SigningConfig, SigningError};
 pub use store::{Filter, MIGRATIONS};
-pub use uapi::{read_signed, sign};
+pub use uapi::{ReadSigned, ReadsSigned, sign};
 
 /// What an identity operation gives.
 pub type Result<T> = std::result::Result<T, Error>;

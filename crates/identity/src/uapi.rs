@@ -2,17 +2,20 @@
 //! neither the secret nor an API key travels and nothing of a request can be changed. The scheme is
 //! written down in `docs/uapi.md`.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::extract::Request;
+use futures_util::future::Either;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use kernel::{AppId, Timestamp};
 use ring::{digest, hmac};
+use tower::{Layer, Service};
 
 use crate::{Caller, Identity, Result, SigningError};
 
@@ -31,7 +34,7 @@ struct Header {
 }
 
 /// A request that says it is signed: what its signature must cover, or why it cannot be right. Made by
-/// [`read_signed`], which alone sees the body.
+/// [`ReadSigned`], which alone sees the body.
 #[derive(Clone, Debug)]
 pub(crate) struct Signed(Result<Arc<(Header, String)>>);
 
@@ -129,30 +132,82 @@ pub fn sign(
 
 /// A layer outside of all routes: reads the body of a request that says it is signed, up to so many
 /// bytes, and leaves for [`crate::Authenticated`] what the signature must cover. Without the layer such
-/// requests are refused.
-pub async fn read_signed(
-    State((identity, most)): State<(Identity, usize)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let Some(authorization) = signed_header(request.headers()) else {
-        return next.run(request).await;
-    };
-    let header = Header::parse(authorization);
-    let (mut parts, body) = request.into_parts();
-    let (signed, body) = match identity.expect_body(header).await {
-        Err(error) => (Err(error), Body::empty()),
-        Ok(header) => match to_bytes(body, most).await {
-            Err(_cut_or_too_large) => (Err(SigningError::Body.into()), Body::empty()),
-            Ok(bytes) => {
-                let text = header.text(&parts, &bytes);
-                (Ok(Arc::new((header, text))), Body::from(bytes))
-            }
-        },
-    };
-    parts.extensions.insert(Signed(signed));
-    next.run(Request::from_parts(parts, body)).await
+/// requests are refused. All others pass through as they are.
+#[derive(Clone, Debug)]
+pub struct ReadSigned {
+    identity: Identity,
+    most: usize,
 }
+
+/// What [`ReadSigned`] makes of a service.
+#[derive(Clone, Debug)]
+pub struct ReadsSigned<S> {
+    layer: ReadSigned,
+    inner: S,
+}
+
+impl ReadSigned {
+    /// Bodies of signed requests have at most so many bytes.
+    pub const fn new(identity: Identity, most: usize) -> Self {
+        Self { identity, most }
+    }
+
+    async fn read(&self, request: Request, header: Option<Header>) -> Request {
+        let (mut parts, body) = request.into_parts();
+        let (signed, body) = match self.identity.expect_body(header).await {
+            Err(error) => (Err(error), Body::empty()),
+            Ok(header) => match to_bytes(body, self.most).await {
+                Err(_cut_or_too_large) => (Err(SigningError::Body.into()), Body::empty()),
+                Ok(bytes) => {
+                    let text = header.text(&parts, &bytes);
+                    (Ok(Arc::new((header, text))), Body::from(bytes))
+                }
+            },
+        };
+        parts.extensions.insert(Signed(signed));
+        Request::from_parts(parts, body)
+    }
+}
+
+impl<S> Layer<S> for ReadSigned {
+    type Service = ReadsSigned<S>;
+
+    fn layer(&self, inner: S) -> ReadsSigned<S> {
+        ReadsSigned { layer: self.clone(), inner }
+    }
+}
+
+impl<S> Service<Request> for ReadsSigned<S>
+where
+    S: Service<Request, Error = Infallible> + Clone + Send + 'static,
+    S::Response: 'static,
+    S::Future: Send,
+{
+    type Response = S::Response;
+    type Error = Infallible;
+    type Future = Either<S::Future, Reading<S::Response>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<std::result::Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let Some(authorization) = signed_header(request.headers()) else {
+            return Either::Left(self.inner.call(request));
+        };
+        let (header, layer) = (Header::parse(authorization), self.layer.clone());
+        // The one that is ready is called; the next request gets the other.
+        let other = self.inner.clone();
+        let mut ready = std::mem::replace(&mut self.inner, other);
+        Either::Right(Box::pin(async move {
+            let request = layer.read(request, header).await;
+            ready.call(request).await
+        }))
+    }
+}
+
+/// A signed request that is read, and then answered.
+type Reading<T> = Pin<Box<dyn Future<Output = std::result::Result<T, Infallible>> + Send>>;
 
 fn signed_header(headers: &HeaderMap) -> Option<&str> {
     headers.get(AUTHORIZATION)?.to_str().ok().filter(|text| is_signed(text))

@@ -6,9 +6,18 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 /// A new UUIDv7 as text: unique, and later ids sort after earlier ones.
-#[expect(clippy::disallowed_methods, reason = "the one place that makes ids")]
 pub fn new() -> String {
-    uuid::Uuid::now_v7().to_string()
+    write(str::to_owned)
+}
+
+/// The same as shared text.
+pub fn shared() -> Arc<str> {
+    write(|text| Arc::from(text))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that makes ids")]
+fn write<T>(read: impl FnOnce(&str) -> T) -> T {
+    read(uuid::Uuid::now_v7().hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()))
 }
 
 macro_rules! define_id {
@@ -21,7 +30,7 @@ macro_rules! define_id {
         impl $name {
             /// A new id, later than all before it.
             pub fn generate() -> Self {
-                Self(new().into())
+                Self(shared())
             }
 
             /// The id as text.

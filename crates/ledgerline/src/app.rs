@@ -13,7 +13,7 @@ use customers::{Catalogue, Customers, Followers, Offer, Sync};
 use events::{Bridge, Bus};
 use flow::{Engine, ModelCaller};
 use gateway::{Gateway, Guard, Options};
-use identity::{Identity, ServerSecret};
+use identity::{Identity, ReadSigned, ServerSecret};
 use kernel::{SharedClock, SystemClock};
 use ledger::Journal;
 use metering::{Metering, PriceBook, Sweeper};
@@ -27,6 +27,7 @@ use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::config::Config;
+use crate::descriptions::Descriptions;
 use crate::{metrics, news};
 
 /// A running application, without its listener.
@@ -36,6 +37,8 @@ pub(crate) struct App {
     pub(crate) prices: PriceBook,
     pub(crate) sync: Sync,
     pub(crate) followers: Followers,
+    /// What providers go by that follow the upstream's descriptions.
+    pub(crate) descriptions: Option<Descriptions>,
     /// How it is told to stop.
     pub(crate) stop: web::Stop,
     /// The bus's way to other instances.
@@ -91,7 +94,7 @@ pub(crate) fn audited_tables() -> [&'static ledger::Table; 5] {
 
 /// What can be checked of a configuration without starting anything.
 pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
-    Models::new(&config.providers, &config.models, &config.routing)?;
+    models(config)?;
     Guard::new(&config.guard)?;
     Redis::new(&config.redis)?;
     Database::replica(&config.database)?;
@@ -102,7 +105,7 @@ impl App {
     /// Opens everything and brings it up to date.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
         let clock: SharedClock = Arc::new(SystemClock);
-        let models = Arc::new(Models::new(&config.providers, &config.models, &config.routing)?);
+        let models = Arc::new(models(config)?);
         let prices = price_versions(config)?;
         let redis = Redis::new(&config.redis)?;
         let (bus, bridge) = news::bus(redis.as_ref());
@@ -128,6 +131,7 @@ impl App {
         let alerts = alerts(config, &database, &identity, &clock)?;
         let flow = flow(config, &journal, &metering, &models, &database)?;
         let (sync, followers) = sync(config, &identity, &metering, (&journal, &database), clock)?;
+        let descriptions = Descriptions::open(sync.customers(), &models).await?;
         let agents = agents(config, &folder, (&identity, &metering, &database), &flow, &bus);
         let admin = admin::Admin {
             identity: identity.clone(),
@@ -155,8 +159,20 @@ impl App {
             folder,
         };
         let router = router(config, &engines, &sync, checks)?;
-        Ok(Self { router, sweeper, prices: book, sync, followers, stop, bridge, engines })
+        let prices = book;
+        Ok(Self { router, sweeper, prices, sync, followers, descriptions, stop, bridge, engines })
     }
+}
+
+/// The models as configured.
+fn models(config: &Config) -> anyhow::Result<Models> {
+    let models = Models::new(&config.providers, &config.models, &config.routing)?;
+    if models.follow_descriptions() && config.upstream.url.is_empty() {
+        anyhow::bail!(
+            "providers: uapi.cached names a description of the server that is followed, but upstream.url is empty"
+        );
+    }
+    Ok(models)
 }
 
 /// Who is who; and the key of the cache that instances share.
@@ -335,14 +351,23 @@ fn catalogue(config: &Config) -> Catalogue {
         data: json!({"id": model.name, "name": model.name, "model": model.name, "kind": model.kind,
             "status": "published"}),
     };
-    let upstream = |provider: &models::ProviderConfig| Offer {
-        id: provider.name.clone(),
-        data: json!({"id": provider.name, "name": provider.name, "kind": provider.kind,
-            "baseurl": provider.base_url}),
+    let upstream = |provider: &models::ProviderConfig| {
+        let (kind, base_url, name) = (provider.kind, provider.base_url.clone(), &provider.name);
+        let mut rows = provider.uapi.as_ref().map(|uapi| uapi.shared(name)).unwrap_or_default();
+        if rows.is_empty() {
+            rows.push((name.clone(), json!({"id": name, "name": name})));
+        }
+        rows.into_iter().map(move |(id, mut data)| {
+            if let Some(members) = data.as_object_mut() {
+                members.insert("kind".to_owned(), json!(kind));
+                members.insert("baseurl".to_owned(), json!(base_url));
+            }
+            Offer { id, data }
+        })
     };
     Catalogue {
         models: config.models.iter().map(model).collect(),
-        upstreams: config.providers.iter().map(upstream).collect(),
+        upstreams: config.providers.iter().flat_map(upstream).collect(),
     }
 }
 
@@ -429,7 +454,7 @@ fn router(
 ) -> anyhow::Result<Router> {
     let mut figures = figures(engines);
     let identity = engines.identity.clone();
-    let signed = (identity.clone(), config.server.max_body_bytes);
+    let signed = ReadSigned::new(identity.clone(), config.server.max_body_bytes);
     let surfaces = Router::new()
         .nest("/v1", gateway::router(engines.gateway.clone()))
         .nest("/api/v1", customers::router(sync, checks.clone()))
@@ -437,8 +462,8 @@ fn router(
         .merge(protocols::router(&protocols(engines)))
         .nest("/admin", admin::router(engines.admin.clone()))
         .merge(agents::router(&engines.agents))
-        .layer(DefaultBodyLimit::max(config.server.max_body_bytes))
-        .layer(from_fn_with_state(signed, identity::read_signed));
+        // As one: each layer of a router's is a box that every request copies.
+        .layer((signed, DefaultBodyLimit::max(config.server.max_body_bytes)));
     let document = document();
     let routes = document.paths.paths.keys().cloned();
     let traffic = Arc::new(web::Traffic::new(routes, &mut figures));

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use kernel::{Amount, Secret};
 use models::{
-    ModelConfig, PriceConfig, ProviderConfig, ProviderKind, RoutingConfig, UapiConfig, UapiStep,
+    ModelConfig, PriceConfig, ProviderConfig, ProviderKind, RoutingConfig, UapiConfig, UapiMode,
+    UapiStep,
 };
 use pricing::CachedResponse;
 use serde::{Deserialize, Serialize};
@@ -117,6 +118,13 @@ impl Config {
         serde_saphyr::to_string(self).context("the configuration cannot be printed")
     }
 
+    /// A description in which every key appears.
+    fn described() -> UapiConfig {
+        let step = || Some(UapiStep::default());
+        let (mode, chunk_match) = (Some(UapiMode::Sync), Some("data:".to_owned()));
+        UapiConfig { mode, chunk_match, call: step(), query: step(), ..UapiConfig::default() }
+    }
+
     /// A tree in which every key there is appears, with its default; lists hold one example.
     fn schema() -> anyhow::Result<Value> {
         let some = Some(Amount::ZERO);
@@ -131,8 +139,7 @@ impl Config {
         };
         let mut provider = ProviderConfig::new("example", ProviderKind::Sim, "");
         provider.headers.insert(keys::ANY.to_owned(), Secret::default());
-        let query = Some(UapiStep::default());
-        provider.uapi = Some(UapiConfig { query, ..UapiConfig::default() });
+        provider.uapi = Some(Self::described());
         let mut model = ModelConfig::new("example", "example", Some(price));
         model.cached_response = Some(CachedResponse { percent: 0, per_call: Amount::ZERO });
         for route in &mut model.routes {
@@ -186,8 +193,7 @@ mod tests {
         let (provider, model) = (&given.providers[0], &given.models[0]);
         let mut by_default =
             ProviderConfig::new(&provider.name, ProviderKind::OpenAi, &provider.base_url);
-        let query = Some(UapiStep::default());
-        by_default.uapi = Some(UapiConfig { query, ..UapiConfig::default() });
+        by_default.uapi = Some(Config::described());
         assert_eq!(json!(provider), json!(by_default));
         let mut by_default = ModelConfig::new(&model.name, &provider.name, model.price);
         by_default.routes[0].model.clone_from(&model.routes[0].model);

@@ -4,6 +4,7 @@ mod app;
 mod cli;
 mod config;
 mod customer;
+mod descriptions;
 mod dev;
 mod failure;
 mod logging;

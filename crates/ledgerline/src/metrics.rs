@@ -65,6 +65,18 @@ pub(crate) fn add_ways(metrics: &mut Metrics, models: &Arc<Models>) {
     );
     let known = Arc::clone(models);
     metrics.add_read_each(
+        "ledgerline_provider_trouble",
+        "1 while a provider is not called because the description it follows is gone or not valid",
+        move || {
+            let trouble = |provider: &Arc<Provider>| {
+                let labels = vec![("provider", provider.name().to_string())];
+                (labels, i64::from(provider.trouble().is_some()))
+            };
+            known.providers().iter().map(trouble).collect()
+        },
+    );
+    let known = Arc::clone(models);
+    metrics.add_read_each(
         "ledgerline_route_open",
         "1 while a model's route is left alone or probed after failures (its breaker is open)",
         move || routes(&known, |route| i64::from(!route.closed)),

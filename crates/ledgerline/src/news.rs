@@ -11,6 +11,7 @@ use telemetry::Metrics;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::Engines;
+use crate::descriptions::Descriptions;
 
 /// The tasks that tell and listen; they end with this value.
 pub(crate) struct News {
@@ -27,7 +28,12 @@ pub(crate) fn bus(redis: Option<&Redis>) -> (Bus, Option<Bridge>) {
 
 impl News {
     /// Tells other instances and followers what changes here, and looks at what has changed there.
-    pub(crate) fn spread(bridge: Option<Bridge>, engines: &Engines, followers: Followers) -> Self {
+    pub(crate) fn spread(
+        bridge: Option<Bridge>,
+        engines: &Engines,
+        followers: Followers,
+        descriptions: Option<Descriptions>,
+    ) -> Self {
         let bus = &engines.bus;
         let mut tasks = vec![
             tokio::spawn(nudge(bus.clone(), followers.clone())),
@@ -38,6 +44,7 @@ impl News {
             tokio::spawn(providers(engines)),
         ];
         tasks.extend(bridge.map(|bridge| tokio::spawn(bridge.run())));
+        tasks.extend(descriptions.map(|descriptions| tokio::spawn(descriptions.keep())));
         Self { _tasks: tasks.into_iter().map(AbortOnDropHandle::new).collect() }
     }
 }

@@ -52,9 +52,9 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
 
 async fn serve(app: App, listener: TcpListener, config: &Config) -> anyhow::Result<()> {
     let lanes = web::Lanes::start().context("no threads can be started")?;
-    let App { router, sweeper, prices, sync, followers, bridge, stop, engines } = app;
+    let App { router, sweeper, prices, sync, followers, descriptions, bridge, stop, engines } = app;
     let signal = tokio::spawn(stop_on_signal(stop.clone()));
-    let news = News::spread(bridge, &engines, followers);
+    let news = News::spread(bridge, &engines, followers, descriptions);
     let measuring = tokio::spawn(ledger::measure_replica(engines.metering.reader().clone()));
     let sweeping = tokio::spawn(sweeper.run());
     let refreshing = tokio::spawn(prices.keep_fresh());

@@ -10,7 +10,8 @@ use crate::http_provider::HttpProvider;
 use crate::sim::SimProvider;
 use crate::uapi::UapiProvider;
 use crate::{
-    CallError, ChatStream, ConfigError, OnDisconnect, ProviderConfig, ProviderKind, ProviderState,
+    CallError, ChatStream, ConfigError, Models, OnDisconnect, ProviderConfig, ProviderKind,
+    ProviderState, UapiRow,
 };
 
 /// What is called at an upstream.
@@ -70,6 +71,28 @@ enum Kind {
     Http(Box<HttpProvider>),
     Uapi(Box<UapiProvider>),
     Sim(SimProvider),
+}
+
+impl Models {
+    /// Some provider goes by a description of a server that is followed.
+    pub fn follow_descriptions(&self) -> bool {
+        let follows = |provider: &Arc<Provider>| match &provider.kind {
+            Kind::Uapi(uapi) => uapi.follows(),
+            Kind::Http(_) | Kind::Sim(_) => false,
+        };
+        self.providers().iter().any(follows)
+    }
+
+    /// These are all descriptions that the followed server has now: calls that begin from here on go by
+    /// them. A provider whose description is gone or not valid is not called; why is logged, and
+    /// [`Provider::trouble`].
+    pub fn describe(&self, rows: &[UapiRow]) {
+        for provider in self.providers() {
+            if let Kind::Uapi(uapi) = &provider.kind {
+                uapi.follow(&provider.name, rows);
+            }
+        }
+    }
 }
 
 impl Provider {
@@ -153,6 +176,23 @@ impl Provider {
     /// Gives the room back.
     pub(crate) fn leave(&self) {
         self.running.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Why it cannot be called whatever its state: the description that it follows is missing or not
+    /// valid.
+    pub fn trouble(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Uapi(provider) => provider.trouble(),
+            Kind::Http(_) | Kind::Sim(_) => None,
+        }
+    }
+
+    /// It is known how to call it.
+    pub(crate) fn is_described(&self) -> bool {
+        match &self.kind {
+            Kind::Uapi(provider) => provider.is_described(),
+            Kind::Http(_) | Kind::Sim(_) => true,
+        }
     }
 
     /// Sends a request and returns when the answer is complete, or its stream begins.

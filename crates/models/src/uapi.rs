@@ -1,20 +1,27 @@
 //! An upstream that is described by templates: what is sent, and what its answers mean.
 //!
-//! Only the operator writes templates, and only the operator's hosts are asked: a path or an answer cannot
-//! lead to another host, redirections are not followed, and private addresses are reached if the
-//! description allows it.
+//! Only the operator's hosts are asked, with the operator's credentials: templates may come from a server
+//! that is followed, but no path and no answer leads to another host, redirections are not followed, and
+//! private addresses are reached if the operator allows it.
 
 mod answer;
 mod config;
+mod description;
 mod lines;
+mod row;
 mod template;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, TE, TRAILER, TRANSFER_ENCODING,
+    UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Map, Value};
@@ -23,8 +30,9 @@ use web::{Outside, OutsideError, read_at_most};
 
 use self::answer::{House, Progress};
 pub use self::config::{UapiConfig, UapiMode, UapiStep};
+use self::description::Description;
 pub(crate) use self::lines::Lines;
-use self::template::Templates;
+pub use self::row::UapiRow;
 use crate::{
     Answer, CallError, ChatStream, ConfigError, Endpoint, Phase, ProviderConfig, Refusal,
     UpstreamCall,
@@ -33,6 +41,9 @@ use crate::{
 /// So much of a refusal's text is kept.
 const REFUSAL_LIMIT: usize = 16 * 1024;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What says where a request goes and where it ends: not for templates to say.
+const FRAMING: [HeaderName; 7] =
+    [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE, TE, TRAILER];
 
 /// An upstream that is described by templates.
 #[derive(Debug)]
@@ -40,7 +51,8 @@ pub(crate) struct UapiProvider {
     base: String,
     outside: Outside,
     config: UapiConfig,
-    templates: std::sync::Arc<Templates>,
+    /// Or why there is none.
+    description: ArcSwap<Result<Arc<Description>, String>>,
     /// What templates see beside the request.
     credentials: Map<String, Value>,
     headers: HeaderMap,
@@ -65,10 +77,10 @@ impl UapiProvider {
         let allowed: Vec<String> = allowed.into_iter().collect();
         let outside = Outside::new(&allowed).map_err(ConfigError::Certificates)?;
         outside.check(&uri).map_err(|error| invalid(format!("base_url {base:?} ({error})")))?;
-        if uapi.mode == UapiMode::Async && uapi.query.is_none() {
-            return Err(invalid("uapi.mode async without uapi.query".to_owned()));
-        }
-        let templates = Templates::new(&uapi).map_err(|why| invalid(format!("uapi.{why}")))?;
+        let written = Description::configured(&uapi);
+        let written = written.map_err(|why| invalid(format!("uapi.{why}")))?;
+        let unheard = || format!("no description {:?} was heard of yet", uapi.cached);
+        let description = written.map(Arc::new).ok_or_else(unheard);
         let secret = |text: &kernel::Secret| Value::from(text.expose());
         let credentials = Map::from_iter([
             ("apikey".to_owned(), secret(&config.api_key)),
@@ -80,7 +92,7 @@ impl UapiProvider {
         Ok(Self {
             base,
             outside,
-            templates: templates.into(),
+            description: ArcSwap::from_pointee(description),
             credentials,
             headers,
             first_token: config.first_token_timeout(),
@@ -91,6 +103,38 @@ impl UapiProvider {
         })
     }
 
+    /// Why it cannot be called: the description that it follows is missing or not valid.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.description.load().as_ref().as_ref().err().cloned()
+    }
+
+    pub(crate) fn is_described(&self) -> bool {
+        self.description.load().is_ok()
+    }
+
+    /// Its description is another server's.
+    pub(crate) const fn follows(&self) -> bool {
+        !self.config.cached.is_empty()
+    }
+
+    /// Goes by what the followed server has now. A description that is gone or not valid is not
+    /// replaced by the one before: all instances do the same, also those that start later.
+    pub(crate) fn follow(&self, provider: &str, rows: &[UapiRow]) {
+        if !self.follows() {
+            return;
+        }
+        let description = Description::followed(&self.config, rows);
+        let before = self.trouble();
+        match &description {
+            Err(why) if before.as_ref() != Some(why) => {
+                tracing::error!(provider, why, "the provider cannot be called");
+            }
+            Ok(_) if before.is_some() => tracing::info!(provider, "the provider is described"),
+            _ => {}
+        }
+        self.description.store(Arc::new(description.map(Arc::new)));
+    }
+
     pub(crate) async fn call(&self, call: UpstreamCall) -> Result<Answer, CallError> {
         if call.endpoint != Endpoint::Chat {
             return Err(CallError::Broken(
@@ -99,19 +143,23 @@ impl UapiProvider {
         }
         let request: Map<String, Value> = serde_json::from_slice(&call.body)
             .map_err(|error| CallError::Broken(error.to_string()))?;
+        let description = match self.description.load().as_ref() {
+            Ok(description) => Arc::clone(description),
+            // It went after the route was chosen.
+            Err(why) => return Err(CallError::Connect(why.clone())),
+        };
+        let asked = Asked { provider: self, description, call: &call, request: &request };
         let until = Instant::now() + self.total;
-        let house = match self.config.mode {
+        let house = match asked.description.mode {
             UapiMode::Stream => {
-                let stream = self.stream(&call, &request).await?;
+                let stream = asked.stream().await?;
                 if call.stream {
                     return Ok(Answer::Stream(Box::new(stream)));
                 }
                 timeout_at(until, answer::collect(stream, self.max_answer)).await
             }
-            UapiMode::Sync => {
-                timeout_at(until, self.ask("call", &call, &request, Map::new())).await
-            }
-            UapiMode::Async => timeout_at(until, self.poll(&call, &request)).await,
+            UapiMode::Sync => timeout_at(until, asked.ask("call", Map::new())).await,
+            UapiMode::Async => timeout_at(until, asked.poll()).await,
         };
         let house = house.unwrap_or(Err(CallError::Timeout(Phase::Total)))?;
         let model = request.get("model").and_then(Value::as_str).unwrap_or_default();
@@ -120,90 +168,6 @@ impl UapiProvider {
             return Ok(Answer::Stream(Box::new(stream)));
         }
         Ok(Answer::Full { content_type: "application/json".to_owned(), body: house.whole(model) })
-    }
-
-    /// Asks once and gives what the answer means.
-    async fn ask(
-        &self,
-        step: &'static str,
-        call: &UpstreamCall,
-        request: &Map<String, Value>,
-        task: Map<String, Value>,
-    ) -> Result<House, CallError> {
-        let response = self.send(step, call, request, task).await?;
-        let body = read_at_most(response.into_body(), self.max_answer).await.map_err(failed)?;
-        let body: Value = serde_json::from_slice(&body)
-            .map_err(|error| CallError::Broken(format!("the answer is no JSON: {error}")))?;
-        self.templates.answer(step, body, request)
-    }
-
-    /// Hands the work in, and asks for it until it is done.
-    async fn poll(
-        &self,
-        call: &UpstreamCall,
-        request: &Map<String, Value>,
-    ) -> Result<House, CallError> {
-        let mut house = self.ask("call", call, request, Map::new()).await?;
-        let task = house.members().clone();
-        loop {
-            match house.progress() {
-                Progress::Done => return Ok(house),
-                Progress::Failed(why) => {
-                    return Err(CallError::Broken(format!("the task failed: {why}")));
-                }
-                Progress::Running => {
-                    sleep(Duration::from_millis(self.config.period_ms.max(50))).await;
-                }
-            }
-            house = self.ask("query", call, request, task.clone()).await?;
-        }
-    }
-
-    /// A stream that is put together here keeps its usage.
-    async fn stream(
-        &self,
-        call: &UpstreamCall,
-        request: &Map<String, Value>,
-    ) -> Result<ChatStream, CallError> {
-        let asked = timeout(self.first_token, self.send("call", call, request, Map::new())).await;
-        let response = asked.unwrap_or(Err(CallError::Timeout(Phase::FirstToken)))?;
-        let lines =
-            Lines::new(self.templates.clone(), self.config.chunk_match.clone(), request.clone());
-        Ok(ChatStream::from_lines(
-            response.into_body(),
-            lines,
-            (self.first_token, self.idle),
-            call.stream && call.strip_usage,
-        ))
-    }
-
-    /// Sends what a step's templates say; an answer that is no success is an error.
-    async fn send(
-        &self,
-        step: &'static str,
-        call: &UpstreamCall,
-        request: &Map<String, Value>,
-        task: Map<String, Value>,
-    ) -> Result<Response<Incoming>, CallError> {
-        // What the caller calls like these is not seen by these names.
-        let mut fields = request.clone();
-        fields.extend(task);
-        fields.extend(self.credentials.clone());
-        fields.insert("request".to_owned(), Value::Object(request.clone()));
-        let sent = self.templates.request(step, &fields).map_err(CallError::Broken)?;
-        let mut message = Request::new(Full::new(Bytes::from(sent.data)));
-        *message.uri_mut() = self.address(&sent.path, &sent.params)?;
-        let method = self.config.step(step).method.as_bytes();
-        *message.method_mut() = Method::from_bytes(method).unwrap_or(Method::POST);
-        let headers = message.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.extend(self.headers.clone());
-        headers.extend(header_map(sent.headers.into_iter()).map_err(CallError::Broken)?);
-        if let Ok(id) = HeaderValue::from_str(&call.request_id) {
-            headers.insert(REQUEST_ID, id);
-        }
-        let response = self.outside.send(message).await.map_err(failed)?;
-        if response.status().is_success() { Ok(response) } else { Err(refused(response).await) }
     }
 
     /// The path behind the base address: whatever it holds, it stays there.
@@ -226,6 +190,82 @@ impl UapiProvider {
         let uri: Uri = text.parse().map_err(|_cause| broken())?;
         let base: Uri = self.base.parse().map_err(|_cause| broken())?;
         if uri.authority() == base.authority() { Ok(uri) } else { Err(broken()) }
+    }
+}
+
+/// A call, and the description that it began with.
+struct Asked<'a> {
+    provider: &'a UapiProvider,
+    description: Arc<Description>,
+    call: &'a UpstreamCall,
+    request: &'a Map<String, Value>,
+}
+
+impl Asked<'_> {
+    /// Asks once and gives what the answer means.
+    async fn ask(&self, step: &'static str, task: Map<String, Value>) -> Result<House, CallError> {
+        let response = self.send(step, task).await?;
+        let body = read_at_most(response.into_body(), self.provider.max_answer).await;
+        let body: Value = serde_json::from_slice(&body.map_err(failed)?)
+            .map_err(|error| CallError::Broken(format!("the answer is no JSON: {error}")))?;
+        self.description.templates.answer(step, body, self.request)
+    }
+
+    /// Hands the work in, and asks for it until it is done.
+    async fn poll(&self) -> Result<House, CallError> {
+        let mut house = self.ask("call", Map::new()).await?;
+        let task = house.members().clone();
+        let period = Duration::from_millis(self.provider.config.period_ms.max(50));
+        loop {
+            match house.progress() {
+                Progress::Done => return Ok(house),
+                Progress::Failed(why) => {
+                    return Err(CallError::Broken(format!("the task failed: {why}")));
+                }
+                Progress::Running => sleep(period).await,
+            }
+            house = self.ask("query", task.clone()).await?;
+        }
+    }
+
+    /// A stream that is put together here keeps its usage.
+    async fn stream(&self) -> Result<ChatStream, CallError> {
+        let (first_token, idle) = (self.provider.first_token, self.provider.idle);
+        let asked = timeout(first_token, self.send("call", Map::new())).await;
+        let response = asked.unwrap_or(Err(CallError::Timeout(Phase::FirstToken)))?;
+        let lines = Lines::new(Arc::clone(&self.description), self.request.clone());
+        let strip_usage = self.call.stream && self.call.strip_usage;
+        Ok(ChatStream::from_lines(response.into_body(), lines, (first_token, idle), strip_usage))
+    }
+
+    /// Sends what a step's templates say; an answer that is no success is an error.
+    async fn send(
+        &self,
+        step: &'static str,
+        task: Map<String, Value>,
+    ) -> Result<Response<Incoming>, CallError> {
+        // What the caller calls like these is not seen by these names.
+        let mut fields = self.request.clone();
+        fields.extend(task);
+        fields.extend(self.provider.credentials.clone());
+        fields.insert("request".to_owned(), Value::Object(self.request.clone()));
+        let sent = self.description.templates.request(step, &fields).map_err(CallError::Broken)?;
+        let mut message = Request::new(Full::new(Bytes::from(sent.data)));
+        *message.uri_mut() = self.provider.address(&sent.path, &sent.params)?;
+        *message.method_mut() = self.description.method(step);
+        let headers = message.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.extend(self.provider.headers.clone());
+        let given = header_map(sent.headers.into_iter()).map_err(CallError::Broken)?;
+        if let Some(framing) = FRAMING.iter().find(|name| given.contains_key(*name)) {
+            return Err(CallError::Broken(format!("{step}.headers gives {framing}")));
+        }
+        headers.extend(given);
+        if let Ok(id) = HeaderValue::from_str(&self.call.request_id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        let response = self.provider.outside.send(message).await.map_err(failed)?;
+        if response.status().is_success() { Ok(response) } else { Err(refused(response).await) }
     }
 }
 

@@ -8,6 +8,7 @@ use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use kernel::{Clock as _, SystemClock};
 use serde_json::{Map, Value, json};
+use tower::util::MapResponseLayer;
 
 use crate::{Error, RequestId};
 
@@ -77,18 +78,27 @@ pub fn speak<S: Clone + Send + Sync + 'static>(router: Router<S>, dialect: Diale
     let router = router
         .fallback(|| async { unknown_route() })
         .method_not_allowed_fallback(|| async { method_not_allowed() });
-    if dialect == Dialect::Problem {
+    match dialect {
         // Errors are written so from the start.
-        return router;
-    }
-    router.layer(from_fn(move |request: Request, next: Next| async move {
-        let id = request.extensions().get::<RequestId>().cloned();
-        let mut response = next.run(request).await;
-        match response.extensions_mut().remove::<Error>() {
-            Some(error) => translate(dialect, &response, error, id.as_ref()),
-            None => response,
+        Dialect::Problem => router,
+        // Only these errors name their request. The others need nothing of it, and whatever is done
+        // around every request costs.
+        Dialect::Agents => router.layer(from_fn(move |request: Request, next: Next| async move {
+            let id = request.extensions().get::<RequestId>().cloned();
+            retold(dialect, next.run(request).await, id.as_ref())
+        })),
+        Dialect::OpenAi | Dialect::Envelope => {
+            router.layer(MapResponseLayer::new(move |response| retold(dialect, response, None)))
         }
-    }))
+    }
+}
+
+/// The answer as it is, or the refusal in it in this shape.
+fn retold(dialect: Dialect, mut response: Response, request: Option<&RequestId>) -> Response {
+    match response.extensions_mut().remove::<Error>() {
+        Some(error) => translate(dialect, &response, error, request),
+        None => response,
+    }
 }
 
 /// What answers paths that nobody has: below these, in the dialect of whose they are.

@@ -40,11 +40,7 @@ impl<S: Send + Sync> FromRequestParts<S> for RequestId {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Error> {
-        Ok(parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .unwrap_or_else(|| Self(kernel::id::new().into())))
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| Self(kernel::id::shared())))
     }
 }
 
@@ -56,9 +52,9 @@ pub async fn observe(
     next: Next,
 ) -> Response {
     let begun = Instant::now();
-    let in_flight = InFlight::new(traffic.route(&request));
-    let tells_overhead = traffic.route(&request).tells_overhead;
-    let id = accepted_id(&request).unwrap_or_else(|| kernel::id::new().into());
+    let route = traffic.route(&request);
+    let (in_flight, tells_overhead) = (InFlight::new(route), route.tells_overhead);
+    let id = accepted_id(&request).unwrap_or_else(kernel::id::shared);
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));

@@ -28,6 +28,9 @@ pub(super) struct ProviderView {
     running: usize,
     /// The most that may; null for any number.
     max_concurrency: Option<usize>,
+    /// Why it is not called whatever its state: the description that it follows is missing or not
+    /// valid. Null if nothing is wrong.
+    trouble: Option<String>,
     /// The routes to it.
     routes: Vec<RouteView>,
 }
@@ -77,6 +80,7 @@ impl ProviderView {
             configured_state: provider.configured(),
             running: provider.running(),
             max_concurrency: provider.max_concurrency(),
+            trouble: provider.trouble(),
             routes: routes.collect(),
         }
     }

@@ -41,7 +41,7 @@ async fn providers_are_listed_with_how_they_fare() {
         assert_eq!(
             listed.body["rows"][0],
             json!({"name": "one", "state": "active", "configured_state": "active", "running": 0,
-                "max_concurrency": 7, "routes": [{"model": "m", "upstream_model": "m",
+                "max_concurrency": 7, "trouble": null, "routes": [{"model": "m", "upstream_model": "m",
                     "breaker": "closed", "rests_ms": 0, "first_byte_ms": null}]})
         );
         assert_eq!(listed.body["rows"][1]["max_concurrency"], json!(null));

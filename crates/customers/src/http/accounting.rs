@@ -163,7 +163,8 @@ pub(super) struct RecordQuery {
 
 /// List your posts
 ///
-/// Newest first unless sorted otherwise.
+/// Newest first unless sorted otherwise. Calls that were charged are in `GET /v1/usage`; both, in the order
+/// in which they moved money, in `GET /v1/statement`.
 #[utoipa::path(get, path = "/accounting", operation_id = "list_records", tag = "customers",
     params(("userid" = Option<String>, Query, description = "Only this user's"),
         ("transno" = Option<String>, Query, description = "Only the one under this key"),

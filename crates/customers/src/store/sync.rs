@@ -160,6 +160,30 @@ pub(crate) fn bury_unseen(entity: Entity, seen: &str) -> Statement {
     Statement::new(sql, vec![seen.into()])
 }
 
+/// How far one entity was heard. Whatever changes what is kept of it changes one of these, in the same
+/// transaction: a page its upstream's time, a complete pass when it ended.
+pub(crate) async fn heard(database: &Database, entity: Entity) -> Result<Vec<Value>> {
+    let sql = "SELECT since_at, resume_since, resume_after, upstream_now, synced_at, full_at, failures, next_at \
+               FROM sync_state WHERE entity = ?";
+    let row = database.query_one(sql, &[entity.as_str().into()]).await?;
+    Ok(row.map_or_else(Vec::new, |row| row.values().to_vec()))
+}
+
+/// All that is kept of an entity, by id.
+pub(crate) async fn kept(
+    database: &Database,
+    entity: Entity,
+) -> Result<Vec<(String, Box<RawValue>)>> {
+    let table = entity.cache();
+    let sql = format!("SELECT id, data FROM {table} WHERE deleted = 0 ORDER BY id");
+    let rows = database.query(&sql, &[]).await?;
+    let read = |row: &Row| {
+        let data = RawValue::from_string(row.text(1)?.to_owned()).map_err(Error::Render)?;
+        Ok((row.text(0)?.to_owned(), data))
+    };
+    rows.iter().map(read).collect()
+}
+
 /// A page of what is kept of an organization's, or of everybody's.
 pub(crate) async fn list_cache(
     reader: &Reader,

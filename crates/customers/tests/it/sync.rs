@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
-use customers::{Entity, Run, Sync, UpstreamConfig};
+use customers::{Entity, Heard, Run, Sync, UpstreamConfig};
 use http::StatusCode;
 use identity::Change;
 use kernel::Secret;
@@ -278,6 +278,55 @@ async fn one_instance_follows_until_its_lease_ends() {
         let leaders: Vec<_> =
             two.status().await.unwrap().into_iter().map(|status| status.leader).collect();
         assert!(leaders.iter().all(|leader| leader.is_some() && *leader == leaders[0]));
+    }
+}
+
+/// What is kept of the upstream's descriptions, and a mark of how far they were heard.
+async fn descriptions(test: &Test) -> (Vec<String>, Heard) {
+    let heard = test.customers.heard(Entity::Uapi).await.unwrap();
+    let kept = test.customers.kept(Entity::Uapi).await.unwrap();
+    (kept.iter().map(|(id, data)| format!("{id} {data}")).collect(), heard)
+}
+
+/// What changes upstream, what is asked for, and what is kept then.
+type Step<'a> = (&'a dyn Fn(), Run, &'a [&'a str]);
+
+#[tokio::test]
+async fn whatever_changes_what_is_kept_can_be_noticed() {
+    for test in everywhere().await {
+        let script = Scripted::default();
+        let sync = test.follow(&script.serve().await, "key");
+        let mut before = descriptions(&test).await;
+        assert_eq!(before.0, Vec::<String>::new(), "{}", test.on.kind);
+        let steps: [Step<'_>; 5] = [
+            (&|| script.put("a", 100 * SECOND, "one"), Run::Changes, &[r#"a {"name":"one"}"#]),
+            (&|| script.put("a", 101 * SECOND, "two"), Run::Changes, &[r#"a {"name":"two"}"#]),
+            // An upstream whose time stands still tells of no change, and yet of everything.
+            (
+                &|| script.put("a", 101 * SECOND, "three"),
+                Run::Everything,
+                &[r#"a {"name":"three"}"#],
+            ),
+            (&|| script.bury("a", 102 * SECOND), Run::Changes, &[]),
+            (&|| script.put("b", 103 * SECOND, "b"), Run::Changes, &[r#"b {"name":"b"}"#]),
+        ];
+        for (change, run, expected) in steps {
+            assert_eq!(descriptions(&test).await, before, "{}: nothing was heard", test.on.kind);
+            change();
+            test.clock.advance(Duration::from_secs(1));
+            sync.request(Entity::Uapi, run).await.unwrap();
+            sync.turn().await.unwrap();
+            let now = descriptions(&test).await;
+            assert_eq!(now.0, expected, "{}", test.on.kind);
+            assert_ne!(now.1, before.1, "{}: it can be noticed", test.on.kind);
+            before = now;
+        }
+        script.0.lock().rows.clear();
+        test.clock.advance(Duration::from_secs(1));
+        sync.request(Entity::Uapi, Run::Everything).await.unwrap();
+        sync.turn().await.unwrap();
+        let (kept, heard) = descriptions(&test).await;
+        assert!(kept.is_empty() && heard != before.1, "{}: nothing told of it", test.on.kind);
     }
 }
 

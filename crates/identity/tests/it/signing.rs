@@ -5,13 +5,12 @@ use std::time::Duration;
 use aes::cipher::{Array, BlockCipherEncrypt as _, KeyInit as _};
 use axum::Router;
 use axum::body::Body;
-use axum::middleware::from_fn_with_state;
 use axum::routing::any;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Method, Request};
 use http_body_util::BodyExt as _;
-use identity::{Authenticated, Change, Identity, NewKey, OrgKind, Rule, read_signed, sign};
+use identity::{Authenticated, Change, Identity, NewKey, OrgKind, ReadSigned, Rule, sign};
 use kernel::{AppId, Clock as _, OrgId, Timestamp};
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -74,8 +73,7 @@ fn surface(identity: &Identity) -> Router {
         format!("{} {} {body}", caller.org_id, caller.app_id.as_ref().unwrap())
     };
     let inner = Router::new().route("/path", any(handler)).with_state(identity.clone());
-    let layer = from_fn_with_state((identity.clone(), 1000), read_signed);
-    Router::new().nest("/api", inner).layer(layer)
+    Router::new().nest("/api", inner).layer(ReadSigned::new(identity.clone(), 1000))
 }
 
 /// The answer, or a refusal's code.

@@ -14,6 +14,7 @@ const COLUMNS: &[Column] = &[
     text("CONFIGURED", "configured_state"),
     number("RUNNING", "running"),
     number("MOST", "max_concurrency"),
+    text("TROUBLE", "trouble"),
 ];
 const ROUTES: &[Column] = &[
     text("MODEL", "model"),

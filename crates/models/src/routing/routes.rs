@@ -22,7 +22,7 @@ pub(crate) struct Routes {
 /// Why a route is passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shut {
-    /// An administrator has said so.
+    /// An administrator has said so, or nothing valid says how to ask.
     Off,
     /// It is left alone for so many milliseconds.
     Resting(u64),
@@ -114,7 +114,7 @@ impl Open<'_> {
 impl Route {
     /// Why it cannot be asked now; `None` if it can.
     pub(super) fn shut(&self) -> Option<Shut> {
-        if self.provider.state() != ProviderState::Active {
+        if self.provider.state() != ProviderState::Active || !self.provider.is_described() {
             return Some(Shut::Off);
         }
         if !self.health.is_closed() {

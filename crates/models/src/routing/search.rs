@@ -26,7 +26,7 @@ pub enum NoWay {
     /// All are left alone after failures; the soonest for so long.
     #[error("every provider of the model is left alone after failures")]
     Resting(Duration),
-    /// The operator has switched them off.
+    /// The operator has switched them off, or nothing valid says how to ask them.
     #[error("every provider of the model is switched off")]
     Off,
 }

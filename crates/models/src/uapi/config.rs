@@ -17,67 +17,52 @@ pub enum UapiMode {
     Async,
 }
 
-/// An upstream, described by templates.
+/// An upstream, described by templates of its own, or by those that a followed server tells of.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct UapiConfig {
-    /// How it answers: `stream`, `sync` or `async`.
-    #[serde(default, alias = "stream")]
-    pub mode: UapiMode,
-    /// What lines of a stream that count begin with.
-    #[serde(default = "chunk_match")]
-    pub chunk_match: String,
+    /// The name or id of a followed server's description, which gives mode, `chunk_match` and `call`;
+    /// empty where they are written here. Never its address or credentials.
+    pub cached: String,
+    /// The name or id of the followed server's description of how a task is asked for; empty for none.
+    pub cached_query: String,
+    /// Servers that follow this one are told the templates.
+    pub share: bool,
+    /// How it answers: `stream`, `sync` (the default) or `async`.
+    #[serde(alias = "stream")]
+    pub mode: Option<UapiMode>,
+    /// What lines of a stream that count begin with; `data:` by default.
+    pub chunk_match: Option<String>,
     /// For templates, beside `apikey`: `secretkey`.
-    #[serde(default)]
     pub secret_key: Secret,
     /// The host of `base_url` may have a private address.
-    #[serde(default)]
     pub allow_private: bool,
     /// How often a task is asked for, in milliseconds.
-    #[serde(default = "period_ms")]
     pub period_ms: u64,
     /// The call.
-    pub call: UapiStep,
+    pub call: Option<UapiStep>,
     /// How a task is asked for.
-    #[serde(default)]
     pub query: Option<UapiStep>,
 }
 
 /// One request and its answer, as templates.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct UapiStep {
     /// Behind `base_url`.
-    #[serde(default)]
     pub path: String,
     /// `GET`, `POST` or another.
-    #[serde(default = "method", alias = "httpmethod")]
+    #[serde(alias = "httpmethod")]
     pub method: String,
     /// A JSON object of headers; empty for none.
-    #[serde(default)]
     pub headers: String,
     /// A JSON object of what stands in the query; empty for nothing.
-    #[serde(default)]
     pub params: String,
     /// The body.
-    #[serde(default)]
     pub data: String,
     /// What the answer, or a line of the stream, means: JSON in the house's form. Empty where the
     /// upstream speaks OpenAI's.
-    #[serde(default)]
     pub response: String,
-}
-
-fn chunk_match() -> String {
-    "data:".to_owned()
-}
-
-const fn period_ms() -> u64 {
-    3_000
-}
-
-fn method() -> String {
-    "POST".to_owned()
 }
 
 impl Default for UapiStep {
@@ -85,7 +70,7 @@ impl Default for UapiStep {
         let empty = String::new;
         Self {
             path: empty(),
-            method: method(),
+            method: "POST".to_owned(),
             headers: empty(),
             params: empty(),
             data: empty(),
@@ -97,20 +82,16 @@ impl Default for UapiStep {
 impl Default for UapiConfig {
     fn default() -> Self {
         Self {
-            mode: UapiMode::default(),
-            chunk_match: chunk_match(),
+            cached: String::new(),
+            cached_query: String::new(),
+            share: false,
+            mode: None,
+            chunk_match: None,
             secret_key: Secret::default(),
             allow_private: false,
-            period_ms: period_ms(),
-            call: UapiStep::default(),
+            period_ms: 3_000,
+            call: None,
             query: None,
         }
-    }
-}
-
-impl UapiConfig {
-    /// The step of this name: `call` or `query`.
-    pub(crate) fn step(&self, name: &str) -> &UapiStep {
-        self.query.as_ref().filter(|_| name == "query").unwrap_or(&self.call)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use serde_json::{Map, Value};
 
-use super::template::Templates;
+use super::description::Description;
 use crate::CallError;
 
 /// A line larger than this is none.
@@ -14,21 +14,15 @@ const LARGEST_LINE: usize = 1024 * 1024;
 /// Turns an upstream's lines into the frames of OpenAI's streams.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    templates: Arc<Templates>,
-    /// What lines that count begin with.
-    start: String,
+    description: Arc<Description>,
     request: Map<String, Value>,
     rest: BytesMut,
     ended: bool,
 }
 
 impl Lines {
-    pub(crate) fn new(
-        templates: Arc<Templates>,
-        start: String,
-        request: Map<String, Value>,
-    ) -> Self {
-        Self { templates, start, request, rest: BytesMut::new(), ended: false }
+    pub(crate) fn new(description: Arc<Description>, request: Map<String, Value>) -> Self {
+        Self { description, request, rest: BytesMut::new(), ended: false }
     }
 
     /// The frames that what has come is; none while no line is whole.
@@ -53,9 +47,8 @@ impl Lines {
     }
 
     fn line(&mut self, line: &[u8], frames: &mut Vec<u8>) -> Result<(), CallError> {
-        let Some(data) = line.trim_ascii().strip_prefix(self.start.trim_end().as_bytes()) else {
-            return Ok(());
-        };
+        let start = self.description.chunk_match.trim_end().as_bytes();
+        let Some(data) = line.trim_ascii().strip_prefix(start) else { return Ok(()) };
         let data = data.trim_ascii();
         if data.is_empty() || self.ended {
             return Ok(());
@@ -68,7 +61,7 @@ impl Lines {
         let answer: Value = serde_json::from_slice(data).map_err(|error| {
             CallError::Broken(format!("a line of the stream is no JSON: {error}"))
         })?;
-        let house = self.templates.answer("call", answer, &self.request)?;
+        let house = self.description.templates.answer("call", answer, &self.request)?;
         let model = self.request.get("model").and_then(Value::as_str).unwrap_or_default();
         frames.extend_from_slice(&house.part(model));
         Ok(())

@@ -10,7 +10,7 @@ use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, filters
 use serde_json::{Map, Value};
 
 use super::answer::House;
-use super::config::UapiConfig;
+use super::config::UapiStep;
 use crate::CallError;
 
 /// Steps a rendering may take.
@@ -66,7 +66,7 @@ impl Object for Json {
 
 impl Templates {
     /// Compiles them; the error names the template and says what is wrong.
-    pub(crate) fn new(config: &UapiConfig) -> Result<Self, String> {
+    pub(crate) fn new(call: &UapiStep, query: Option<&UapiStep>) -> Result<Self, String> {
         let mut environment = Environment::empty();
         environment.set_undefined_behavior(UndefinedBehavior::Chainable);
         environment.set_fuel(Some(FUEL));
@@ -86,13 +86,9 @@ impl Templates {
         environment.add_test("none", minijinja::tests::is_none);
         environment.add_function("dict", functions::dict);
         environment.add_global("json", Jinja::from_object(Json));
-        let steps = [("call", Some(&config.call)), ("query", config.query.as_ref())];
+        let steps = [("call", Some(call)), ("query", query)];
         for (name, step) in steps {
             let Some(step) = step else { continue };
-            let method = step.method.as_bytes();
-            if http::Method::from_bytes(method).is_err() {
-                return Err(format!("{name}.method ({:?})", step.method));
-            }
             let sources = [&step.path, &step.headers, &step.params, &step.data, &step.response];
             for (part, source) in PARTS.into_iter().zip(sources) {
                 let wrong = |why: String| format!("{name}.{part} ({why})");
