@@ -104,6 +104,16 @@ pub struct Start {
     pub with: Vec<Attachment>,
 }
 
+impl Start {
+    /// The id that the run has or gets.
+    fn run_id(&self) -> Arc<str> {
+        match &self.key {
+            Some(key) => RunRecord::id_of(&self.caller.org_id, key),
+            None => kernel::id::shared(),
+        }
+    }
+}
+
 /// A run that was started, now or before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Started {
@@ -217,6 +227,26 @@ impl Engine {
     /// Starts a run, or finds the one that this key has started. When this returns, the run is on
     /// disk and will be carried out, whatever happens.
     pub async fn start(&self, start: Start) -> Result<Started> {
+        let run_id = start.run_id();
+        Ok(self.start_as(start, run_id).await?.0)
+    }
+
+    /// The same, and watches the run from its beginning. What is watched from before its start needs
+    /// no look at the log.
+    pub async fn start_watched(&self, start: Start) -> Result<(Replay, Watch)> {
+        let (org_id, run_id) = (start.caller.org_id.clone(), start.run_id());
+        let program = self.program(&org_id, &start.definition_id).await?;
+        let created = Event::Created { input: start.input.clone() };
+        let mut watch = self.watch_found(&org_id, Arc::clone(&run_id), 0);
+        let (started, at) = self.start_as(start, Arc::clone(&run_id)).await?;
+        if started.replayed {
+            return Ok((self.replay(&org_id, &run_id).await?, watch));
+        }
+        Logged::numbered(1, at, Amount::ZERO, vec![created]).for_each(|first| watch.begin(first));
+        Ok((Replay::new(run_id, program, at), watch))
+    }
+
+    async fn start_as(&self, start: Start, run_id: Arc<str>) -> Result<(Started, Timestamp)> {
         if self.stopping.is_cancelled() {
             return Err(Error::Stopping);
         }
@@ -230,7 +260,7 @@ impl Engine {
         self.ensure_lease().await?;
         // In a task: a start that was written is carried out, also if nobody waits for it any more.
         let engine = self.clone();
-        let begun = self.tasks.spawn(async move { engine.begin(&start, &program).await });
+        let begun = self.tasks.spawn(async move { engine.begin(&start, run_id, &program).await });
         begun.await.unwrap_or(Err(Error::Stopping))
     }
 
@@ -239,12 +269,13 @@ impl Engine {
         if bytes > most { Err(Error::TooLarge { bytes, most }) } else { Ok(()) }
     }
 
-    async fn begin(&self, start: &Start, program: &Program) -> Result<Started> {
+    async fn begin(
+        &self,
+        start: &Start,
+        run_id: Arc<str>,
+        program: &Program,
+    ) -> Result<(Started, Timestamp)> {
         let org_id = &start.caller.org_id;
-        let run_id: Arc<str> = match &start.key {
-            Some(key) => RunRecord::id_of(org_id, key),
-            None => kernel::id::new().into(),
-        };
         let now = self.clock.now();
         let record = RunRecord {
             id: Arc::clone(&run_id),
@@ -272,12 +303,12 @@ impl Engine {
         ];
         attachments.extend(start.with.iter().cloned());
         match self.journal.submit(Unit { operation, attachments }).await {
-            Ok(receipt) if receipt.replayed => Ok(Started { run_id, replayed: true }),
+            Ok(receipt) if receipt.replayed => Ok((Started { run_id, replayed: true }, now)),
             Ok(_) => {
                 let org_id = org_id.clone();
                 self.queue.push(Ticket { run: Arc::clone(&run_id), org_id, begun: false });
                 self.dispatch();
-                Ok(Started { run_id, replayed: false })
+                Ok((Started { run_id, replayed: false }, now))
             }
             Err(JournalError::Conflict) => Err(Error::Conflict),
             Err(error) => Err(Error::Journal(error)),

@@ -93,7 +93,7 @@ impl Protocols {
         let definition = self.tool(&caller.org_id, name).await?;
         let input = Some(taken(arguments)?);
         let asked = Asked { assistant: definition, input, ..Asked::default() };
-        Ok(self.create_run_alone(caller, asked).await?)
+        Ok(self.create_run_alone(caller, asked).await?.run)
     }
 
     async fn mcp_resume(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flow::{News, Question, RunRecord, Start, StepKind};
+use flow::{News, Question, Replay, RunRecord, Start, StepKind, Watch};
 use identity::Caller;
 use kernel::OrgId;
 use serde_json::{Map, Value, json};
@@ -68,12 +68,12 @@ impl Protocols {
         }
     }
 
-    /// Begins a run on a thread of its own.
+    /// Begins a run on a thread of its own, watched from its beginning.
     pub(crate) async fn create_run_alone(
         &self,
         caller: &Arc<Caller>,
         asked: Asked,
-    ) -> Result<RunRow> {
+    ) -> Result<Begun> {
         check_metadata(&asked.metadata)?;
         if asked.resume.is_some() {
             return Err(flow::Error::NotWaiting.into());
@@ -82,8 +82,8 @@ impl Protocols {
         let on = Standing::fresh(ThreadRow { stateless: true, ..thread });
         let (row, start) = self.prepare(caller, &on, asked).await?;
         let with = store::rows_of_one(&caller.org_id, &on.thread, &row);
-        self.engine.start(Start { with, ..start }).await?;
-        Ok(row)
+        let watched = self.engine.start_watched(Start { with, ..start }).await?;
+        Ok(Begun { run: row, watched: Some(watched) })
     }
 
     async fn begin(&self, caller: &Arc<Caller>, on: &Standing, asked: Asked) -> Result<RunRow> {
@@ -222,20 +222,21 @@ impl Protocols {
 
     /// Waits until a run has ended or asks, and gives the thread's fields then, or why it failed.
     pub(crate) async fn end_of(&self, org_id: &OrgId, run: &RunRow) -> Result<Value> {
-        let mut follow = self.follow(org_id, run, Vec::new(), Place::default()).await?;
-        while follow.next().await?.is_some() {}
-        let stands = follow.encoder.replay().snapshot();
-        let mut values = crate::messages::shown(&stands.fields);
-        if !stands.questions.is_empty() {
-            let asked = stands.questions.iter().map(|one| interrupt(&run.flow_run, one)).collect();
-            values.insert("__interrupt__".to_owned(), Value::Array(asked));
+        self.follow(org_id, run, Vec::new(), Place::default()).await?.end().await
+    }
+
+    /// Follows a run that was begun just now.
+    pub(crate) async fn follow_begun(
+        &self,
+        org_id: &OrgId,
+        begun: Begun,
+        modes: Vec<Mode>,
+    ) -> Result<Follow> {
+        let Begun { run, watched } = begun;
+        match watched {
+            Some(watched) => Ok(self.followed(org_id, &run, watched, modes, Place::default())),
+            None => self.follow(org_id, &run, modes, Place::default()).await,
         }
-        if let Some(error) = follow.error().await? {
-            let text = |name: &str| error.get(name).cloned().unwrap_or_default();
-            let told = json!({"error": text("code"), "message": text("message")});
-            values.insert("__error__".to_owned(), told);
-        }
-        Ok(Value::Object(values))
     }
 
     /// Follows a run from a place of its stream.
@@ -246,23 +247,48 @@ impl Protocols {
         modes: Vec<Mode>,
         place: Place,
     ) -> Result<Follow> {
-        let flow_run = run.flow_run.as_str();
-        let replay = self.engine.replay(org_id, flow_run).await?;
-        Ok(Follow {
-            watch: self.engine.watch_replay(org_id, &replay),
-            encoder: Encoder::new(&run.id, flow_run, modes, replay, place),
+        let replay = self.engine.replay(org_id, &run.flow_run).await?;
+        let watch = self.engine.watch_replay(org_id, &replay);
+        Ok(self.followed(org_id, run, (replay, watch), modes, place))
+    }
+
+    fn followed(
+        &self,
+        org_id: &OrgId,
+        run: &RunRow,
+        (replay, watch): (Replay, Watch),
+        modes: Vec<Mode>,
+        place: Place,
+    ) -> Follow {
+        Follow {
+            watch,
+            encoder: Encoder::new(&run.id, &run.flow_run, modes, replay, place),
             protocols: self.clone(),
             org_id: org_id.clone(),
             run: run.clone(),
             ended: false,
-        })
+        }
+    }
+}
+
+/// A run that was begun just now.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) run: RunRow,
+    /// If it was watched before it began.
+    watched: Option<(Replay, Watch)>,
+}
+
+impl From<RunRow> for Begun {
+    fn from(run: RunRow) -> Self {
+        Self { run, watched: None }
     }
 }
 
 /// A run being followed, up to its end or question.
 #[derive(Debug)]
 pub(crate) struct Follow {
-    watch: flow::Watch,
+    watch: Watch,
     encoder: Encoder,
     protocols: Protocols,
     org_id: OrgId,
@@ -296,6 +322,24 @@ impl Follow {
         self.ended = true;
         let error = if cut { None } else { self.error().await? };
         Ok(Some(parts.into_iter().chain(self.encoder.end(error.as_ref())).collect()))
+    }
+
+    /// Waits until the run has ended or asks, and gives the thread's fields then, or why it failed.
+    pub(crate) async fn end(mut self) -> Result<Value> {
+        while self.next().await?.is_some() {}
+        let stands = self.encoder.replay().snapshot();
+        let mut values = crate::messages::shown(&stands.fields);
+        if !stands.questions.is_empty() {
+            let flow_run = &self.run.flow_run;
+            let asked = stands.questions.iter().map(|one| interrupt(flow_run, one)).collect();
+            values.insert("__interrupt__".to_owned(), Value::Array(asked));
+        }
+        if let Some(error) = self.error().await? {
+            let text = |name: &str| error.get(name).cloned().unwrap_or_default();
+            let told = json!({"error": text("code"), "message": text("message")});
+            values.insert("__error__".to_owned(), told);
+        }
+        Ok(Value::Object(values))
     }
 
     /// Why the run failed, if it did.

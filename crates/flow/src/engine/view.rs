@@ -77,8 +77,7 @@ impl Engine {
     pub async fn replay(&self, org_id: &OrgId, run: &str) -> Result<Replay> {
         let record = self.find(org_id, run).await?;
         let program = self.program(org_id, &record.definition_id).await?;
-        let (state, at) = (State::default(), record.created_at);
-        Ok(Replay { run: record.id, program, state, last: None, seq: 0, at })
+        Ok(Replay::new(record.id, program, record.created_at))
     }
 
     /// How a run stands now.
@@ -124,6 +123,10 @@ const fn marks(event: &Event) -> bool {
 }
 
 impl Replay {
+    pub(super) fn new(run: Arc<str>, program: Arc<Program>, at: Timestamp) -> Self {
+        Self { run, program, state: State::default(), last: None, seq: 0, at }
+    }
+
     /// Takes in the next event; gives what the nodes have set that were at work, if the flow moved
     /// on.
     pub fn apply(&mut self, logged: &Logged) -> Vec<Update> {

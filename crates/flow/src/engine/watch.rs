@@ -74,7 +74,7 @@ impl Engine {
         self.watch_found(org_id, Arc::clone(&replay.run), 0)
     }
 
-    fn watch_found(&self, org_id: &OrgId, run: Arc<str>, after: i64) -> Watch {
+    pub(super) fn watch_found(&self, org_id: &OrgId, run: Arc<str>, after: i64) -> Watch {
         let feed = self.feeds.of(&run);
         Watch {
             engine: self.clone(),
@@ -93,6 +93,12 @@ impl Engine {
 }
 
 impl Watch {
+    /// The run begins with this, and was watched before: all else comes by its feed.
+    pub(super) fn begin(&mut self, first: Logged) {
+        (self.stale, self.first) = (false, false);
+        self.hear(Arc::new(first));
+    }
+
     /// What comes next; `None` once the run's end was told. A call that is dropped loses nothing.
     pub async fn next(&mut self) -> Result<Option<News>> {
         loop {

@@ -290,3 +290,37 @@ output: "= n"
         bed.close().await;
     }
 }
+
+const COUNT: &str = r#"
+name: count
+description: More events than watchers are kept for, where `most` is high.
+nodes: {up: {type: transform, config: {set: {n: "= n + 1"}}}}
+state: {n: {type: int, default: 0}, most: {type: int, default: 1}}
+edges: [{from: up, to: up, condition: "n < most"}]
+output: "= n"
+"#;
+
+#[tokio::test]
+async fn a_run_watched_from_before_its_start_is_told_as_its_log_has_it() {
+    for test in testkit::databases(&migrations()).await {
+        let bed = Bed::on(&test, Config::default()).await;
+        let definition = bed.publish(COUNT).await;
+        for most in [1, 2, 60] {
+            let key = Some(format!("once {most}"));
+            let start = flow::Start { key, ..Bed::start_of(&definition, json!({"most": most})) };
+            let (mut replay, mut watch) = bed.engine.start_watched(start.clone()).await.unwrap();
+            let (events, _) = rest(&mut watch).await;
+            for logged in &events {
+                replay.apply(logged);
+            }
+            assert_eq!(replay.status(), Status::Succeeded);
+            assert_eq!(replay.snapshot().fields["n"], json!(most));
+            let runs = bed.engine.list(&org(), &PageRequest::default()).await.unwrap().rows;
+            assert_eq!(bed.log(&runs[0].id).await, events);
+            // One that was started before is told from its log.
+            let (_, mut again) = bed.engine.start_watched(start).await.unwrap();
+            assert_eq!(rest(&mut again).await.0, events);
+        }
+        bed.close().await;
+    }
+}

@@ -15,6 +15,7 @@ use web::{Path, Query};
 
 use super::order::{NewRun, Order, mode};
 use crate::encode::{Mode, Part, Place};
+use crate::runs::Begun;
 use crate::sse::{self, Left};
 use crate::store::{self, RunRow};
 use crate::{Error, Protocols};
@@ -30,7 +31,7 @@ impl Protocols {
         caller: &Arc<Caller>,
         thread_id: Option<&str>,
         order: &Order,
-    ) -> web::Result<RunRow> {
+    ) -> web::Result<Begun> {
         let org_id = &caller.org_id;
         let thread = match thread_id {
             Some(id) if order.create => {
@@ -40,7 +41,7 @@ impl Protocols {
             Some(id) => id.to_owned(),
             None => return Ok(self.create_run_alone(caller, order.asked.clone()).await?),
         };
-        Ok(self.create_run(caller, &thread, order.asked.clone()).await?)
+        Ok(self.create_run(caller, &thread, order.asked.clone()).await?.into())
     }
 
     /// Cancels a run when the client leaves, if that is asked for.
@@ -91,8 +92,9 @@ async fn streamed(
 ) -> web::Result<Response> {
     let org_id = &caller.org_id;
     let order = new.order(protocols, org_id).await?;
-    let run = protocols.run_on(caller, thread_id, &order).await?;
-    let follow = protocols.follow(org_id, &run, order.modes.clone(), Place::default()).await?;
+    let begun = protocols.run_on(caller, thread_id, &order).await?;
+    let run = begun.run.clone();
+    let follow = protocols.follow_begun(org_id, begun, order.modes.clone()).await?;
     let first = Part {
         id: "0-0".to_owned(),
         event: "metadata",
@@ -109,10 +111,13 @@ async fn waited(
     thread_id: Option<&str>,
     new: NewRun,
 ) -> web::Result<Response> {
-    let order = new.order(protocols, &caller.org_id).await?;
-    let run = protocols.run_on(caller, thread_id, &order).await?;
-    let left = protocols.left(&caller.org_id, &run, order.cancel_on_leave);
-    Ok(located(late_end(protocols, &caller.org_id, &run, left), &run, "join"))
+    let org_id = &caller.org_id;
+    let order = new.order(protocols, org_id).await?;
+    let begun = protocols.run_on(caller, thread_id, &order).await?;
+    let run = begun.run.clone();
+    let left = protocols.left(org_id, &run, order.cancel_on_leave);
+    let follow = protocols.follow_begun(org_id, begun, Vec::new()).await?;
+    Ok(located(sse::late_json(follow.end(), left), &run, "join"))
 }
 
 fn late_end(protocols: &Protocols, org_id: &OrgId, run: &RunRow, left: Option<Left>) -> Response {
@@ -127,7 +132,7 @@ async fn created(
     new: NewRun,
 ) -> web::Result<(RunRow, Value)> {
     let order = new.order(protocols, &caller.org_id).await?;
-    let run = protocols.run_on(caller, thread_id, &order).await?;
+    let run = protocols.run_on(caller, thread_id, &order).await?.run;
     let told = protocols.run_json(&caller.org_id, &run).await?;
     Ok((run, told))
 }
