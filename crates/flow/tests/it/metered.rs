@@ -94,7 +94,8 @@ async fn calls_of_a_run_are_priced_and_recorded_by_its_flow_and_node() {
         assert_eq!(run.status, Status::Succeeded, "{:?}", run.error);
         assert_eq!(run.spent, "0.7".parse().unwrap());
         let mut places = Vec::new();
-        for call in bed.calls.lock().clone() {
+        let calls = bed.calls.lock().clone();
+        for call in calls {
             let id = ChargeId::from(call.as_str());
             let usage = bed.metering.usage(&id, None).await.unwrap().unwrap();
             places.push((usage.pipeline.unwrap(), usage.node.unwrap(), usage.cost.to_string()));

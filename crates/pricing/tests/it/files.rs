@@ -246,7 +246,7 @@ fn so_many_shares_follow_each_other_that_sums_stay_exact() {
     let all = scopes.iter().flat_map(|scope| places.map(|place| format!("{scope}{place}")));
     for (at, who) in all.enumerate() {
         assert_eq!(mistakes(&text), [], "{at}");
-        text.push_str(&format!("- {{model: m, {who}percent: '99.9999'}}\n"));
+        text.extend([format!("- {{model: m, {who}percent: '99.9999'}}\n")]);
         if at < 8 {
             let payer = pricing::Payer {
                 customer: "c",
