@@ -4,6 +4,7 @@ Run as a program it prints the golden vectors of crates/pricing/tests/golden/cha
 """
 
 import datetime
+import itertools
 import json
 import math
 import random
@@ -92,6 +93,12 @@ def rule_cost(rule, tokens, used):
     return min(cost, F(rule["maximum"])) if "maximum" in rule else cost
 
 
+def places(case):
+    """Where a call is made, the narrowest place first: outside of runs, anywhere alone."""
+    pipeline, step = case.get("pipeline"), case.get("step")
+    return ([(pipeline, step)] if pipeline and step else []) + ([(pipeline, None)] if pipeline else []) + [(None, None)]
+
+
 def charge(case):
     """The charge in billionths."""
     file, tokens = case["file"], case["tokens"]
@@ -99,11 +106,11 @@ def charge(case):
     now = datetime.datetime.fromisoformat(case["at"]).astimezone(zone)
     read = sum(tokens.get(name, 0) for name in READ)
     share = F(1)
-    for kind in ("customer", "distributor", "plan", None):
+    for kind, place in itertools.product(("customer", "distributor", "plan", None), places(case)):
         if kind and not case.get(kind):
             continue
         own = [
-            rule for rule in file["rules"] if rule["model"] == "m"
+            rule for rule in file["rules"] if rule["model"] == "m" and (rule.get("pipeline"), rule.get("step")) == place
             and (rule.get(kind) == case[kind] if kind else not {"customer", "distributor", "plan"} & rule.keys())
         ]
         timed = [rule for rule in own if "window" in rule and open_at(rule["window"], now)]
@@ -129,6 +136,8 @@ MEDIA_LAYOUTS = [
     ["input", "input_audio", "output", "output_audio"], ["input", "input_image", "cached_input", "output", "output_image"],
     [["input", "input_image"], ["input_audio", "output_audio"], "output"], ["input", "output", "call"],
 ]
+
+PLACES = [{}, {"pipeline": "f"}, {"pipeline": "f", "step": "s"}]
 
 
 def price(rng):
@@ -181,8 +190,9 @@ def rules(rng, scope, layouts=LAYOUTS):
     return made
 
 
-def random_case(rng, layouts=LAYOUTS, classes=TEXT):
+def random_case(rng, layouts=LAYOUTS, classes=TEXT, places=({},)):
     scopes = [{}] + [scope for scope in ({"customer": "c"}, {"distributor": "d"}, {"plan": "p"}) if rng.random() < 0.4]
+    scopes = [{**scope, **place} for scope in scopes for place in places if not place or rng.random() < 0.5]
     zone = rng.choice(["UTC", "Asia/Shanghai", "Europe/Berlin", "America/St_Johns"])
     file = {"currency": "CNY", "time_zone": zone, "rules": [rule for scope in scopes for rule in rules(rng, scope, layouts)]}
     at = datetime.datetime(2026, 10, 24, tzinfo=datetime.timezone.utc) + datetime.timedelta(minutes=rng.randrange(10_080))
@@ -195,6 +205,8 @@ def random_case(rng, layouts=LAYOUTS, classes=TEXT):
             if "period" in item:
                 names = [name for name in CLASSES if name in listed(item)]
                 case["used"][f"m/{'+'.join(names)}/{item['period']}"] = rng.choice([0, 1, 999, 1_500_000])
+    if len(places) > 1:
+        case["pipeline"], case["step"] = rng.choice([("f", "s"), ("f", "s"), ("f", "other"), ("other", "s"), (None, None)])
     return case
 
 
@@ -204,6 +216,8 @@ def main():
     # Of their own chance, so that those before stay as they are.
     rng = random.Random(20261122)
     cases += [random_case(rng, MEDIA_LAYOUTS, TEXT + MEDIA) for _ in range(40)]
+    rng = random.Random(20261123)
+    cases += [random_case(rng, places=PLACES) for _ in range(40)]
     lines = [json.dumps({**case, "amount": decimal(charge(case))}, separators=(",", ":")) for case in cases]
     print("[\n" + ",\n".join(lines) + "\n]")
 

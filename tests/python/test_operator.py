@@ -227,7 +227,7 @@ def test_a_key_is_rotated_without_one_failed_request(server, do):
 
 def test_every_command_has_help_with_an_example_and_every_reading_one_tells_json(server, do, told):
     known = dict(subcommands())
-    for noun in ("org", "user", "app", "key", "role", "wallet", "limit", "price", "model", "provider", "usage", "audit"):
+    for noun in ("org", "user", "app", "key", "role", "wallet", "limit", "alert", "price", "model", "provider", "usage", "sync", "audit"):
         assert sum(command[:1] == (noun,) for command in known) > 1, noun
     for command, text in known.items():
         assert re.search(r"^Examples?:$", text, re.M), command
@@ -247,7 +247,8 @@ def test_every_command_has_help_with_an_example_and_every_reading_one_tells_json
         ("price", "list"), ("price", "show", version), ("price", "activations"), ("price", "terms", org),
         ("price", "explain", charge), ("price", "simulate", version, "--from", "2026-01", "--to", "2040-01"), ("model", "list"),
         ("model", "show", "sim-small"), ("provider", "list"), ("provider", "show", "sim"), ("usage", "search"),
-        ("usage", "sum", "--by", "org,day"), ("audit", "list"),
+        ("usage", "show", charge), ("usage", "sum", "--by", "org,day"), ("alert", "list", org), ("alert", "deliveries", org),
+        ("sync", "list"), ("audit", "list"),
     ]
     for command in reading:
         assert isinstance(told(*command), (dict, list)), command
@@ -307,7 +308,8 @@ def test_a_request_without_an_answer_can_be_repeated_safely(server, do, how, cod
         prices = server.folder / "prices.yaml"
         prices.write_text(PRICES)
         version = do("price", "record", prices, "--get", "id")
-        for command in [money, ("org", "create", "Once"), ("price", "activate", version), ("key", "create", server.org, "once")]:
+        app = do("app", "create", server.org, "signer", "--get", "id")
+        for command in [money, ("org", "create", "Once"), ("price", "activate", version), ("key", "create", server.org, "once"), ("app", "secret", app)]:
             lost = run(*command, "--server", address, server=server)
             assert lost.returncode == code, lost.stderr
             (key,) = re.findall(r"--idempotency-key ([0-9a-f-]{36})", lost.stderr)
@@ -319,6 +321,54 @@ def test_a_request_without_an_answer_can_be_repeated_safely(server, do, how, cod
     assert do("org", "list", "--name", "Once", "--get", "id").count("\n") == 0
     assert do("price", "activations", "--get", "version_id") == version
     assert do("key", "list", "--org", server.org, "--name", "once", "--get", "id").count("\n") == 0
+    renewed = do("audit", "list", "--target", app, "--action", "signing.renew", "--get", "action")
+    assert renewed == "signing.renew", "one secret was made"
+    secrets = {do("app", "secret", app, "--idempotency-key", "twice", "--get", "app_secret") for _ in range(2)}
+    assert len(secrets) == 1 and len(secrets.pop()) == 32
+
+
+def test_a_call_is_shown_and_limits_are_listed_in_parts(server, do, told):
+    call(server, server.key)
+    (charge,) = do("usage", "search", "--org", server.org, "--get", "id").split()
+    shown = told("usage", "show", charge)
+    assert shown == server.admin.get(f"/admin/usage/{charge}").json()
+    assert (shown["id"], shown["org_id"], shown["status"], shown["attempts"]) == (charge, server.org, "settled", [])
+    assert charge in do("usage", "show", charge) and do("usage", "show", charge, "--get", "status") == "settled"
+
+    for measure, most in (("requests", 9), ("tokens", 99_999), ("spend", 5)):
+        do("limit", "set", server.org, measure, most, "--per", "day")
+    whole = told("limit", "show", server.org)
+    assert (len(whole["rows"]), whole["next"], whole["time_zone"]) == (3, None, "UTC")
+    first = told("limit", "show", server.org, "--limit", 2)
+    rest = told("limit", "show", server.org, "--limit", 2, "--cursor", first["next"])
+    assert first["rows"] + rest["rows"] == whole["rows"] and rest["next"] is None
+    assert told("limit", "show", server.org, "--all") == whole
+
+
+def test_alerts_are_looked_after_by_commands(server, do, told):
+    org, hook = server.org, "https://example.com/hook"
+    id_, secret = do("alert", "create", org, "10", hook, "--get", "id,secret").split("\t")
+    assert secret.startswith("whsec_")
+    again = {do("alert", "create", org, "5", hook, "--idempotency-key", "twice", "--get", "id,secret") for _ in range(2)}
+    assert len(again) == 1 and len(told("alert", "list", org)["rows"]) == 2
+    do("alert", "set", org, id_, "--amount", "7.5", "--if-version", 1)
+    do("alert", "set", org, id_, "--url", f"{hook}/other")
+    shown = told("alert", "show", org, id_)
+    assert (shown["amount"], shown["url"], shown["low"], shown["version"]) == ("7.5", f"{hook}/other", False, 3)
+    assert secret not in do("alert", "show", org, id_) and "7.5" in do("alert", "list", org)
+    late = run("alert", "set", org, id_, "--amount", "1", "--if-version", 1, server=server)
+    assert late.returncode == 1 and "version_mismatch" in late.stderr
+    assert told("alert", "deliveries", org, "--state", "failed", "--alert", id_) == {"rows": [], "next": None}
+    do("alert", "delete", org, id_)
+    assert do("alert", "list", org, "--get", "id").count("\n") == 0
+    assert run("alert", "show", org, id_, server=server).returncode == 1
+
+
+def test_following_is_looked_after_by_commands(server, do, told):
+    listed = told("sync", "list")
+    assert listed == server.admin.get("/admin/sync").json()
+    assert {row["entity"] for row in listed["rows"]} == {"users", "pricing", "uapi", "llmage"}
+    assert {row["state"] for row in listed["rows"]} == {"off"} and "ENTITY" in do("sync", "list")
 
 
 def test_how_a_command_failed_is_in_its_exit_code(server, tmp_path):
@@ -327,6 +377,13 @@ def test_how_a_command_failed_is_in_its_exit_code(server, tmp_path):
         (1, "not_found", "org", "show", "nobody"),
         (1, "not_found", "org", "show", "../orgs"),
         (1, "invalid_limit", "limit", "set", org, "spend", "1", "--per", "minute"),
+        (1, "not_found", "limit", "set", org, "requests", "1", "--per", "day", "--key", "nobody"),
+        (1, "usage_not_found", "usage", "show", "nothing"),
+        (1, "invalid_alert", "alert", "create", org, "1", "http://127.0.0.1/hook"),
+        (1, "not_found", "alert", "redeliver", org, "nothing"),
+        (1, "no_upstream", "sync", "run", "users"),
+        (2, "llmage", "sync", "run", "nothing"),
+        (2, "nothing to change", "alert", "set", org, "a"),
         (1, "version_mismatch", "org", "rename", org, "New", "--if-version", "77"),
         (2, "required", "org", "create"),
         (2, "--month", "wallet", "statement", org),

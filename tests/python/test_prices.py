@@ -66,7 +66,7 @@ def test_the_guide_to_prices_works_as_written(server):
 
 def test_the_golden_vectors_are_those_of_the_oracle():
     cases = json.loads((ROOT / "crates/pricing/tests/golden/charges.json").read_text())
-    assert len(cases) == 120
+    assert len(cases) == 160
     for case in cases:
         assert price_oracle.decimal(price_oracle.charge(case)) == case["amount"], case
 
@@ -115,6 +115,50 @@ def add(used, item, rule, charge):
     units = sum(1 if name == "call" else charge["tokens"].get(name, 0) for name in covered)
     period = next(count["period"] for count in charge["used_before"] if count["counter"] == counter)
     used[counter, period] = used.get((counter, period), 0) + units
+
+
+PIPELINE = """
+name: digest
+nodes:
+  outline: {type: llm, config: {model: sim-small, prompt: "[[words:5]]", max_tokens: 20, output: outline}}
+  sum_up: {type: llm, config: {model: sim-small, prompt: "[[words:5]]", max_tokens: 20, output: text}}
+edges: [{from: outline, to: sum_up}]
+output: "= text"
+"""
+
+
+def test_runs_pay_the_prices_of_their_pipeline_and_its_steps(server):
+    """Each call at its place's price; explained, tried again and shown with its place after prices have changed."""
+    by_call = {"prices": [{"class": ["input", "output"], "price": "0"}], "per_call": "1"}
+    rules = [
+        {"model": "sim-small", **by_call},
+        {"model": "sim-small", "pipeline": "digest", "percent": "50"},
+        {"model": "sim-small", "pipeline": "digest", "step": "sum_up", "percent": "40"},
+    ]
+    version = activate(server, {"currency": "CNY", "rules": rules})
+    (shown,) = server.client.get("/v1/models/sim-small").json()["price"]["rules"]
+    assert shown["per_call"] == "1" and "pipeline" not in shown, "what counts outside of runs"
+    assert server.client.post("/flows", content=PIPELINE).status_code == 201
+    run = server.client.post("/runs", json={"assistant_id": "digest", "input": {}}).raise_for_status().json()
+    values = server.client.get(f"/threads/{run['thread_id']}/runs/{run['run_id']}/join").raise_for_status().json()
+    assert "__error__" not in values, values
+    assert D(server.chat().headers["x-ledgerline-cost"]) == 1
+    activate(server, {"currency": "CNY", "rules": rules[:1]})
+    rows = server.client.get("/v1/usage").json()["rows"]
+    costs = {(row["pipeline"], row["node"]): D(row["cost"]) for row in rows}
+    assert costs == {("digest", "outline"): D("0.5"), ("digest", "sum_up"): D("0.2"), (None, None): D(1)}
+    for row in rows:
+        charge = explained(server, row["id"])
+        assert (charge["price_id"], D(charge["charged"])) == (version, D(row["cost"]))
+        assert (charge.get("pipeline"), charge.get("node")) == (row["pipeline"], row["node"])
+        shares = [line for line in charge["lines"] if line["what"] == "percent"]
+        assert len(shares) == {None: 0, "outline": 1, "sum_up": 2}[row["node"]], charge
+    period = {"from": "2020-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"}
+    again = server.admin.post(f"/admin/prices/{version}/simulate", json=period).raise_for_status().json()
+    assert [(row["calls"], row["difference"]) for row in again["rows"]] == [(3, "0")]
+    refused = {"currency": "CNY", "rules": [rules[0], {"model": "sim-small", "step": "sum_up", "percent": "40"}]}
+    answer = server.admin.post("/admin/prices/validate", content=json.dumps(refused))
+    assert [mistake["path"] for mistake in answer.json()["mistakes"]] == ["rules[1].step"], answer.text
 
 
 class Speaker(http.server.BaseHTTPRequestHandler):

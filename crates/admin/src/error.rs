@@ -32,6 +32,9 @@ pub enum Error {
     /// Only amounts above zero can be granted.
     #[error("the amount must be above zero")]
     Amount,
+    /// A grant would expire before it is given.
+    #[error("the grant would have expired")]
+    Expired,
     /// An adjustment of nothing.
     #[error("the amount must not be zero")]
     ZeroAmount,
@@ -71,7 +74,7 @@ pub enum Error {
     /// A name in price terms is empty or too long.
     #[error("a name in price terms is empty or too long")]
     Terms,
-    /// No ended call has this id.
+    /// No call has this id, or none that has ended.
     #[error("no usage record has this id")]
     UnknownUsage,
     /// Alerts refused or failed.
@@ -211,7 +214,7 @@ fn refused(error: Error) -> web::Error {
         Error::UnknownUsage => web::Error::new(
             StatusCode::NOT_FOUND,
             "usage_not_found",
-            "no ended call has this id: a running one has no record yet",
+            "no call has this id: one that runs has no charge to explain yet",
         ),
         Error::PriceFile(mistakes) => price_file(&mistakes),
         Error::PriceFileSize(most) => web::Error::new(
@@ -245,6 +248,11 @@ fn not_valid(error: &Error) -> web::Error {
         }
         Error::Cursor => bad("invalid_query", "cursor is not one of this list: send back `next`"),
         Error::Amount => bad("invalid_amount", "amount must be above zero").param("amount"),
+        Error::Expired => bad(
+            "expires_in_the_past",
+            "what is given would have expired: leave expires_at out, or name a time to come",
+        )
+        .param("expires_at"),
         Error::ZeroAmount => bad("invalid_amount", "amount must not be zero").param("amount"),
         Error::Period => bad("invalid_period", "to must be after from").param("to"),
         Error::Reason => bad("invalid_reason", "reason must have 1 to 200 bytes").param("reason"),

@@ -92,6 +92,7 @@ fn routes() -> OpenApiRouter<Admin> {
         .routes(routes!(usage::list_usage))
         .routes(routes!(usage::summarize_usage))
         .routes(routes!(usage::export_usage))
+        .routes(routes!(usage::get_usage))
         .routes(routes!(providers::list_providers))
         .routes(routes!(providers::set_provider_state))
         .routes(routes!(usage::explain_charge))
@@ -163,6 +164,24 @@ struct Listing<T> {
 impl<T> From<kernel::Page<T>> for Listing<T> {
     fn from(page: kernel::Page<T>) -> Self {
         Self { rows: page.rows, next: page.next.map(|next| next.to_string()) }
+    }
+}
+
+/// Which part of a list.
+#[derive(Debug, Default, serde::Deserialize, utoipa::IntoParams)]
+#[serde(default)]
+#[into_params(parameter_in = Query)]
+struct PartQuery {
+    /// 1 to 1000, 50 by default
+    limit: Option<u32>,
+    /// The `next` of the page before
+    #[param(value_type = Option<String>)]
+    cursor: Option<Cursor>,
+}
+
+impl From<PartQuery> for PageRequest {
+    fn from(PartQuery { limit, cursor }: PartQuery) -> Self {
+        Self { limit, cursor }
     }
 }
 

@@ -6,6 +6,7 @@ use ledger::{
     AccountKey, AccountKind, Command, Journal, Leg, LotTerms, Operation, Outcome, Receipt, Unit,
 };
 use serde_json::json;
+use store::Database;
 
 use crate::Error;
 use crate::audit::Actor;
@@ -43,9 +44,17 @@ pub struct Moved {
 
 impl Movement<'_> {
     /// Gives money of the platform's grants.
-    pub(crate) async fn grant(&self, journal: &Journal) -> Result<Moved, Error> {
+    pub(crate) async fn grant(
+        &self,
+        journal: &Journal,
+        database: &Database,
+    ) -> Result<Moved, Error> {
         if !self.amount.is_positive() {
             return Err(Error::Amount);
+        }
+        let over = |terms: LotTerms| terms.expires_at.is_some_and(|end| end <= self.at);
+        if self.terms.is_some_and(over) && !self.is_made(database).await? {
+            return Err(Error::Expired);
         }
         self.make(journal, "grant").await
     }
@@ -58,12 +67,21 @@ impl Movement<'_> {
         self.make(journal, "adjustment").await
     }
 
+    fn id(&self, what: &str) -> String {
+        format!("{what}:{}:{}", self.org_id, self.key)
+    }
+
+    /// The grant was made before: what it gave may have expired since.
+    async fn is_made(&self, database: &Database) -> Result<bool, Error> {
+        Ok(ledger::find_operation(database, &self.id("grant")).await?.is_some())
+    }
+
     async fn make(&self, journal: &Journal, what: &'static str) -> Result<Moved, Error> {
         if self.key.is_empty() || self.key.len() > LONGEST_KEY {
             return Err(Error::Key);
         }
         let memo = Some(checked_reason(self.reason)?.into());
-        let id = format!("{what}:{}:{}", self.org_id, self.key);
+        let id = self.id(what);
         let operation = Operation { memo, ..Operation::new(id.as_str(), self.command()?) };
         let attachments = vec![self.actor.attachment(self.at, &self.changed(what, &id))];
         moved(id, &journal.submit(Unit { operation, attachments }).await?)

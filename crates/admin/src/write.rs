@@ -136,7 +136,8 @@ impl Write {
     /// What is kept of the change for when its request is repeated.
     fn outcome(&self, changes: &[Changed], at: i64) -> Option<Statement> {
         let repeat = self.repeat.as_ref()?;
-        let made = changes.iter().find(|changed| changed.verb == "create")?.after.as_ref()?;
+        let makes = |changed: &&Changed| matches!(changed.verb, "create" | "renew");
+        let made = changes.iter().find(makes)?.after.as_ref()?;
         Some(rows::outcome_insertion(repeat, &made.to_string(), at))
     }
 

@@ -33,7 +33,7 @@ impl Customers {
         let (book, now) = (self.parts().metering.prices(), self.parts().metering.now());
         let quotes = book.models(now).into_iter().filter_map(|model| {
             // A model may have a price for others only.
-            book.quote(&model, org_id, now).ok().map(|(quote, _terms)| quote)
+            book.quote(&model, org_id, None, now).ok().map(|(quote, _terms)| quote)
         });
         quotes.map(|quote| price(&quote)).collect()
     }

@@ -58,7 +58,12 @@ impl Metered {
             Err(error) => return call.end.fail(error, None).await,
         };
         let now = self.metering.now();
-        let quoted = self.metering.prices().quote(ready.model.name(), &call.caller.org_id, now);
+        let quoted = self.metering.prices().quote(
+            ready.model.name(),
+            &call.caller.org_id,
+            Some(&call.step),
+            now,
+        );
         let ceiling = quoted
             .and_then(|(price, _terms)| Ok(price.ceiling(ready.input_bound, ready.output_bound)?));
         let reserved = ceiling.map_err(|error| refused(&error)).and_then(|amount| {

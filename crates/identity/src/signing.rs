@@ -18,7 +18,6 @@ use utoipa::ToSchema;
 pub use crate::signing_error::SigningError;
 
 use crate::deerer::cipher_of;
-use crate::secret::random;
 use crate::store::{self as rows, StoredSecrets, Thing};
 use crate::{Caller, Changed, Error, Identity, Result, Role};
 
@@ -226,16 +225,17 @@ impl Identity {
     }
 
     /// Makes an application's secret. The one before, if there is one, works until `old_until`: in a day
-    /// when absent.
+    /// when absent. With a service that is [witnessed](Identity::witnessed) with a seed, the secret is
+    /// the one that [`Identity::derived_app_secret`] gives.
     pub async fn create_app_secret(
         &self,
         id: &AppId,
         old_until: Option<Timestamp>,
     ) -> Result<AppSecret> {
         let before = self.app_signing(id).await?;
-        let secret = URL_SAFE_NO_PAD.encode(random::<24>()?);
-        let sealed = self.0.secret.seal()?.seal(id.as_str(), &secret)?;
         let now = self.now();
+        let secret = app_secret(&self.fresh_secret(&derived_for(id, now))?);
+        let sealed = self.0.secret.seal()?.seal(id.as_str(), &secret)?;
         let old_until = old_until.unwrap_or_else(|| now.after(OVERLAP));
         let deerer = before.created_at.is_none() || before.deerer;
         let after = AppSigning {
@@ -247,6 +247,11 @@ impl Identity {
         let changed = self.signing_changed("renew", &before, &after).await?;
         self.write(rows::put_secret(id, sealed, (now, old_until)), &[changed]).await?;
         Ok(AppSecret { app_id: id.clone(), secret: Secret::from(secret) })
+    }
+
+    /// The secret that an application was given at this time by a request with this seed.
+    pub fn derived_app_secret(&self, seed: &str, id: &AppId, created_at: Timestamp) -> Secret {
+        Secret::from(app_secret(&self.derived_secret(seed, &derived_for(id, created_at))))
     }
 
     /// How an application signs.
@@ -292,6 +297,17 @@ impl Identity {
             after: serde_json::to_value(after).ok(),
         })
     }
+}
+
+/// What a secret is derived for: another one of the same application is another secret.
+fn derived_for(id: &AppId, created_at: Timestamp) -> String {
+    format!("app {id} {}", created_at.micros())
+}
+
+/// A secret as applications sign with it: 192 bits as 32 characters.
+fn app_secret(bytes: &[u8; 32]) -> String {
+    let (secret, _rest) = bytes.split_at(24);
+    URL_SAFE_NO_PAD.encode(secret)
 }
 
 #[cfg(test)]

@@ -82,11 +82,12 @@ pub(crate) fn migrations() -> Vec<Migration> {
 }
 
 /// The tables under the journal's hash chain.
-pub(crate) fn audited_tables() -> [&'static ledger::Table; 5] {
+pub(crate) fn audited_tables() -> [&'static ledger::Table; 6] {
     [
         &metering::USAGE,
         &metering::ATTEMPTS,
         &metering::STEPS,
+        &metering::PLACES,
         &metering::CHARGES,
         &customers::RECORDS,
     ]

@@ -3,6 +3,7 @@
 #[macro_use]
 mod thing;
 
+mod alert;
 mod app;
 mod audit;
 mod key;
@@ -15,6 +16,7 @@ mod provider;
 mod role;
 mod server;
 mod show;
+mod sync;
 mod time;
 mod usage;
 mod user;
@@ -57,6 +59,12 @@ pub(crate) enum Operate {
         ledgerline limit show ORG"
     )]
     Limit(Noun<limit::Command>),
+    /// Low-balance alerts: set, listed, and what was told of them
+    #[command(
+        after_help = "Examples:\n  ledgerline alert create ORG 10 https://example.com/hook\n  \
+        ledgerline alert deliveries ORG --state failed"
+    )]
+    Alert(Noun<alert::Command>),
     /// Prices: versions checked, recorded, tried and activated; charges explained
     #[command(after_help = "Examples:\n  ledgerline price record prices.yaml\n  \
         ledgerline price explain CHARGE")]
@@ -73,6 +81,9 @@ pub(crate) enum Operate {
     #[command(after_help = "Examples:\n  ledgerline usage sum --month 2026-11 --by org,day\n  \
         ledgerline usage export --org ORG --month 2026-11 --output november.csv")]
     Usage(Noun<usage::Command>),
+    /// Following an upstream: how it stands, and asking it now
+    #[command(after_help = "Examples:\n  ledgerline sync list\n  ledgerline sync run users")]
+    Sync(Noun<sync::Command>),
     /// The audit log: what administrators did
     #[command(after_help = "Example:\n  ledgerline audit list --action key.create")]
     Audit(Noun<audit::Command>),
@@ -97,10 +108,12 @@ pub(crate) async fn run(what: Operate) -> anyhow::Result<()> {
         Operate::Role(Noun { with, command }) => role::run(command, &with.server()?).await,
         Operate::Wallet(Noun { with, command }) => wallet::run(command, &with.server()?).await,
         Operate::Limit(Noun { with, command }) => limit::run(command, &with.server()?).await,
+        Operate::Alert(Noun { with, command }) => alert::run(command, &with.server()?).await,
         Operate::Price(Noun { with, command }) => price::run(command, &with.server()?).await,
         Operate::Model(Noun { with, command }) => model::run(command, &with.server()?).await,
         Operate::Provider(Noun { with, command }) => provider::run(command, &with.server()?).await,
         Operate::Usage(Noun { with, command }) => usage::run(command, &with.server()?).await,
+        Operate::Sync(Noun { with, command }) => sync::run(command, &with.server()?).await,
         Operate::Audit(Noun { with, command }) => audit::run(command, &with.server()?).await,
     }
 }

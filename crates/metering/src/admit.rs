@@ -67,6 +67,10 @@ pub struct RunStep {
     pub run_id: Arc<str>,
     /// Its number in the run.
     pub step: u64,
+    /// The name of the flow that runs: prices may depend on it.
+    pub pipeline: Arc<str>,
+    /// The name of the node that calls, in the flow or in one that it uses.
+    pub node: Arc<str>,
 }
 
 /// An admitted call: its price is pinned and its money set aside. It must be settled or released;

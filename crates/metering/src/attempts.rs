@@ -1,8 +1,9 @@
 //! What the operator alone sees of a call: each attempt at an upstream, and what it cost there.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use kernel::{Amount, Asset, Page, PageRequest, Timestamp};
+use kernel::{Amount, Asset, ChargeId, Page, PageRequest, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -112,6 +113,18 @@ impl OperatorRecord {
 }
 
 impl Metering {
+    /// The record of a call with what only the operator may see. Of a call that runs, what its hold
+    /// says.
+    pub async fn call(&self, id: &ChargeId) -> Result<Option<OperatorRecord>> {
+        let Some(usage) = self.usage_or_running(id, None).await? else { return Ok(None) };
+        let mut insides = match usage.op_seq {
+            Some(_) => store::list_insides(self.database(), std::slice::from_ref(&usage)).await?,
+            None => HashMap::new(),
+        };
+        let inside = insides.remove(&usage.op_seq.unwrap_or_default()).unwrap_or_default();
+        Ok(Some(OperatorRecord::new(usage, inside)))
+    }
+
     /// Records of ended calls with what only the operator may see, newest first.
     pub async fn list_calls(
         &self,

@@ -4,7 +4,7 @@ use kernel::{Amount, Asset, ChargeId, OrgId, Timestamp};
 use pricing::{Charge, PriceVersion, Rule, Tokens};
 use serde::Serialize;
 
-use crate::prices::{Basis, Terms, payer};
+use crate::prices::{Basis, Place, Terms, payer};
 use crate::store::prices as store;
 use crate::{Error, Metering, Result, UsageRecord, UsageStatus};
 
@@ -25,6 +25,12 @@ pub struct Explanation {
     pub tokens: Tokens,
     /// What the payer's price depended on beside itself.
     pub terms: Terms,
+    /// The flow whose run made the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+    /// The node of the flow that made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// What the payer had used before, where the price depends on it.
     pub used_before: Vec<pricing::Used>,
     /// The rules of the version that the lines name, by position.
@@ -73,6 +79,8 @@ impl Metering {
             admitted_at: record.started_at,
             currency: record.currency,
             terms,
+            pipeline: record.pipeline,
+            node: record.node,
             used_before: used,
             charge,
             charged,
@@ -81,7 +89,8 @@ impl Metering {
 }
 
 fn charge(version: &PriceVersion, record: &UsageRecord, basis: Option<&Basis>) -> Result<Charge> {
-    let payer = payer(&record.org_id, basis.map(|basis| &basis.terms));
+    let terms = basis.map(|basis| &basis.terms);
+    let payer = payer(&record.org_id, terms, Place::of(record));
     let damaged = || Error::DamagedRecord(record.id.to_string());
     let mut quote = version.quote(&record.model, &payer, record.started_at).ok_or_else(damaged)?;
     for count in quote.used_mut() {

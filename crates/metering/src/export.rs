@@ -10,7 +10,7 @@ use crate::{Error, Metering, Result, UsageFilter, UsageRecord, UsageStatus};
 /// Records read at once.
 const PART: u32 = 1_000;
 
-const HEAD: [&str; 31] = [
+const HEAD: [&str; 33] = [
     "id",
     "org_id",
     "user_id",
@@ -42,6 +42,8 @@ const HEAD: [&str; 31] = [
     "ended_at",
     "run_id",
     "step",
+    "pipeline",
+    "node",
 ];
 
 impl Metering {
@@ -114,5 +116,7 @@ fn cells(record: &UsageRecord) -> [String; HEAD.len()] {
         time(record.ended_at),
         text(&record.run_id),
         record.step.map(|step| step.to_string()).unwrap_or_default(),
+        text(&record.pipeline),
+        text(&record.node),
     ]
 }

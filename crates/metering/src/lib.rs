@@ -8,7 +8,7 @@
 //! - a hold whose call is alive is renewed; one whose process is gone runs out.
 //!
 //! Tables: `metering_usage`, its sums `metering_hours`, `metering_days` and `metering_totals`,
-//! `metering_attempts`, `metering_steps`, `metering_limits`, `metering_zones`; of the price book
+//! `metering_attempts`, `metering_steps`, `metering_places`, `metering_limits`, `metering_zones`; of the price book
 //! `metering_price_versions`, `metering_price_activations`, `metering_price_terms`,
 //! `metering_price_state`, `metering_counts` and `metering_charges`.
 
@@ -50,7 +50,7 @@ pub use settle::{Bill, Charged, Route, Usage, UsageSource};
 pub use simulate::{Simulated, SimulatedRow, Simulation};
 pub use statement::{Format, StatementQuery};
 pub use store::prices::CHARGES;
-pub use store::{ATTEMPTS, MIGRATIONS, STEPS, USAGE};
+pub use store::{ATTEMPTS, MIGRATIONS, PLACES, STEPS, USAGE};
 pub use summary::{By, Summary, SummaryQuery, SummaryRow};
 pub use usage::{UsageRecord, UsageStatus};
 

@@ -4,6 +4,7 @@
 //! under concurrency, on any number of instances and after crashes. Which limits there are is known
 //! in memory and read again about once a second.
 
+mod page;
 mod view;
 
 use std::sync::Arc;
@@ -11,13 +12,14 @@ use std::time::Duration;
 
 use ::store::Statement;
 use identity::Caller;
-use kernel::{Amount, Asset, KeyId, OrgId, Timestamp, UserId, Zone};
+use kernel::{Amount, Asset, KeyId, OrgId, Page, PageRequest, Timestamp, UserId, Zone};
 use ledger::{Claim, Claimed, Measure, Refusal, Window};
 use moka::future::Cache;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use utoipa::ToSchema;
 
+pub(crate) use self::page::LimitKey;
 pub use self::view::LimitView;
 use crate::{Error, Metering, Result, store};
 
@@ -357,9 +359,12 @@ impl Metering {
         found.map_err(Error::Limits)
     }
 
-    /// An organization's limits and how much of each is used.
-    pub async fn limits(&self, org_id: &OrgId) -> Result<Vec<LimitState>> {
-        self.states(org_id, store::limits_of_org(self.database(), org_id).await?).await
+    /// The limits of an organization, its users and its keys, and how much of each is used.
+    pub async fn limits(&self, org_id: &OrgId, page: &PageRequest) -> Result<Page<LimitState>> {
+        let after = page.cursor.as_ref().map(LimitKey::read).transpose()?;
+        let found = store::limits_of_org(self.database(), org_id, after.as_ref(), page.fetch());
+        let Page { rows, next } = Page::from_fetched(found.await?, page, LimitKey::text);
+        Ok(Page { rows: self.states(org_id, rows).await?, next })
     }
 
     /// The limits that a caller is under, and how much of each is used.

@@ -21,7 +21,7 @@ use utoipa::ToSchema;
 
 pub use self::schedule::{Activation, VersionRecord, VersionState};
 use crate::store::prices as store;
-use crate::{Admission, Bill, Call, Error, Metering, Result};
+use crate::{Admission, Bill, Call, Error, Metering, Result, RunStep, UsageRecord};
 
 /// How often another instance's changes are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -199,12 +199,14 @@ impl PriceBook {
         Ok(Book { revision, schedule, terms })
     }
 
-    /// What a call of the model costs the organization at this time, before anything is known of
-    /// what it used before; and the terms that this depends on.
+    /// What a call of the model costs the organization at this time, made by this step of a run or
+    /// outside of runs, before anything is known of what it used before; and the terms that this
+    /// depends on.
     pub fn quote(
         &self,
         model: &str,
         org_id: &OrgId,
+        step: Option<&RunStep>,
         at: Timestamp,
     ) -> Result<(Quote, Option<Arc<Terms>>)> {
         let book = self.0.book.load();
@@ -215,7 +217,8 @@ impl PriceBook {
             .or_else(|| self.0.configured.get(model))
             .ok_or_else(unpriced)?;
         let terms = book.terms.get(org_id);
-        let payer = payer(org_id, terms.map(AsRef::as_ref));
+        let place = step.map(|step| Place { pipeline: &step.pipeline, node: &step.node });
+        let payer = payer(org_id, terms.map(AsRef::as_ref), place);
         let quote = version.quote(model, &payer, at).ok_or_else(unpriced)?;
         Ok((quote, terms.cloned()))
     }
@@ -254,12 +257,33 @@ impl Book {
     }
 }
 
-/// The organization as prices see it.
-pub(crate) fn payer<'a>(org_id: &'a OrgId, terms: Option<&'a Terms>) -> Payer<'a> {
+/// The flow and its node that make a call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place<'a> {
+    pipeline: &'a str,
+    node: &'a str,
+}
+
+impl<'a> Place<'a> {
+    /// Where the recorded call was made, if a run made it.
+    pub(crate) fn of(record: &'a UsageRecord) -> Option<Self> {
+        let (pipeline, node) = record.pipeline.as_deref().zip(record.node.as_deref())?;
+        Some(Self { pipeline, node })
+    }
+}
+
+/// The organization as prices see it, and where it calls from.
+pub(crate) fn payer<'a>(
+    org_id: &'a OrgId,
+    terms: Option<&'a Terms>,
+    place: Option<Place<'a>>,
+) -> Payer<'a> {
     Payer {
         customer: org_id.as_str(),
         distributor: terms.and_then(|terms| terms.distributor_id.as_deref()),
         plan: terms.and_then(|terms| terms.plan.as_deref()),
+        pipeline: place.map(|place| place.pipeline),
+        step: place.map(|place| place.node),
     }
 }
 
@@ -272,7 +296,7 @@ impl Metering {
         at: Timestamp,
     ) -> Result<(Quote, Option<Arc<Terms>>)> {
         let org_id = &call.caller.org_id;
-        let quoted = self.prices().quote(&call.model, org_id, at);
+        let quoted = self.prices().quote(&call.model, org_id, call.step.as_ref(), at);
         if quoted.is_err() {
             self.metrics().unpriced.inc();
         }

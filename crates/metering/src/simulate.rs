@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::explain::tokens;
-use crate::prices::{Basis, payer};
+use crate::prices::{Basis, Place, payer};
 use crate::store::{self, prices};
 use crate::{Metering, PriceBookError, Result, UsageRecord, UsageStatus};
 
@@ -89,7 +89,7 @@ struct Trial<'a> {
 
 impl Metering {
     /// Computes past calls again at the prices of a version. Each call is priced for its time, with
-    /// the terms that its organization had, and units add up in the order in which calls ended.
+    /// the terms that its organization had and the step that made it, and units add up in the order in which calls ended.
     pub async fn simulate(&self, version_id: &str, asked: &Simulation) -> Result<Simulated> {
         let version = self.prices().version(version_id).await?.version;
         let mut trial = Trial {
@@ -134,7 +134,8 @@ impl Trial<'_> {
         if record.status != UsageStatus::Settled || ended_at >= self.asked.to {
             return Ok(());
         }
-        let payer = payer(&record.org_id, basis.map(|basis| &basis.terms));
+        let terms = basis.map(|basis| &basis.terms);
+        let payer = payer(&record.org_id, terms, Place::of(record));
         let quote = self
             .version
             .quote(&record.model, &payer, record.started_at)

@@ -58,6 +58,11 @@ pub const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../migrations/sqlite/0051_metering_steps.sql"),
         mysql: include_str!("../migrations/mysql/0051_metering_steps.sql"),
     },
+    Migration {
+        name: "0090_metering_places",
+        sqlite: include_str!("../migrations/sqlite/0090_metering_places.sql"),
+        mysql: include_str!("../migrations/mysql/0090_metering_places.sql"),
+    },
 ];
 
 /// What makes the sums over usage records anew.
@@ -118,15 +123,20 @@ pub static ATTEMPTS: Table = Table {
 pub static STEPS: Table =
     Table { name: "metering_steps", columns: &["op_seq", "run_id", "step"], audited: true };
 
-/// Where a usage record is read from.
-const USAGE_TABLES: &str = "metering_usage LEFT JOIN metering_steps USING (op_seq)";
+/// Which nodes of which flows made them, under the journal's hash chain.
+pub static PLACES: Table =
+    Table { name: "metering_places", columns: &["op_seq", "pipeline", "node"], audited: true };
 
-/// A usage record's columns as read: those of [`USAGE`] and [`STEPS`].
+/// Where a usage record is read from.
+const USAGE_TABLES: &str = "metering_usage LEFT JOIN metering_steps USING (op_seq) \
+    LEFT JOIN metering_places USING (op_seq)";
+
+/// A usage record's columns as read: those of [`USAGE`], [`STEPS`] and [`PLACES`].
 const USAGE_COLUMNS: &str = "op_seq, id, org_id, user_id, app_id, key_id, surface, model, provider, \
     upstream_model, status, error_code, upstream_status, currency, cost, debt, written_off, late, \
     price_id, hold_seq, held, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, \
     reasoning_tokens, usage_source, anomalies, raw_usage, stream, client_gone, request_id, started_at, \
-    first_token_at, ended_at, run_id, step";
+    first_token_at, ended_at, run_id, step, pipeline, node";
 
 /// The rows that record how a call ended.
 pub(crate) fn records(
@@ -135,15 +145,18 @@ pub(crate) fn records(
     status: UsageStatus,
 ) -> impl Iterator<Item = Attachment> + use<> {
     let usage = usage_row(admission, bill, status);
-    std::iter::once(usage).chain(attempts_row(admission, bill)).chain(step_row(&admission.call))
+    std::iter::once(usage).chain(attempts_row(admission, bill)).chain(step_rows(&admission.call))
 }
 
-/// Which step of a run the call was, if it was one.
-fn step_row(call: &Call) -> Option<Attachment> {
-    let RunStep { run_id, step } = call.step.as_ref()?;
-    let step = i64::try_from(*step).unwrap_or(i64::MAX);
-    let cells = vec![Cell::Seq, run_id.as_ref().into(), step.into()];
-    Some(Attachment::Insert { table: &STEPS, cells })
+/// Which step of a run the call was, and of which flow, if it was one.
+fn step_rows(call: &Call) -> impl Iterator<Item = Attachment> + use<> {
+    let rows = call.step.as_ref().map(|RunStep { run_id, step, pipeline, node }| {
+        let step = i64::try_from(*step).unwrap_or(i64::MAX);
+        let steps = vec![Cell::Seq, run_id.as_ref().into(), step.into()];
+        let places = vec![Cell::Seq, pipeline.as_ref().into(), node.as_ref().into()];
+        [(&STEPS, steps), (&PLACES, places)]
+    });
+    rows.into_iter().flatten().map(|(table, cells)| Attachment::Insert { table, cells })
 }
 
 /// What the operator alone sees of the call, if there is anything.
@@ -363,6 +376,8 @@ fn read_usage(row: &Row) -> Result<UsageRecord> {
         ended_at: Some(Timestamp::from_micros(row.int(34)?)),
         run_id: opt_text(35)?,
         step: row.opt_int(36)?,
+        pipeline: opt_text(37)?,
+        node: opt_text(38)?,
     })
 }
 

@@ -109,6 +109,10 @@ pub struct UsageRecord {
     pub run_id: Option<String>,
     /// The step of the run; its attempts are calls of their own.
     pub step: Option<i64>,
+    /// The name of the flow.
+    pub pipeline: Option<String>,
+    /// The name of its node that called.
+    pub node: Option<String>,
 }
 
 impl Metering {
@@ -198,6 +202,8 @@ impl UsageRecord {
             ended_at: None,
             run_id: None,
             step: None,
+            pipeline: None,
+            node: None,
         }
     }
 }

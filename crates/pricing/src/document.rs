@@ -38,6 +38,9 @@ pub struct Rule {
     /// For whom; absent for everybody whom no other rule of the model is for.
     #[serde(flatten)]
     pub scope: Option<Scope>,
+    /// Of which calls; absent for all that no narrower rule of the same scope is for.
+    #[serde(flatten)]
+    pub place: Option<Place>,
     /// The currency of the amounts; the file's when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub currency: Option<Asset>,
@@ -77,6 +80,17 @@ pub enum Scope {
     Distributor(String),
     /// The customers on this plan.
     Plan(String),
+}
+
+/// The calls that runs of a flow make: within a scope, a step's rule goes before its pipeline's, that
+/// before the one for calls made anywhere.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Place {
+    /// The name of the flow's definition.
+    pub pipeline: String,
+    /// The name of the node that calls; any when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
 }
 
 /// Calls that read more than `over` and at most `up_to` tokens, cached ones included; a call that

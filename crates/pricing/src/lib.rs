@@ -23,7 +23,7 @@ mod window;
 pub use cached::CachedResponse;
 pub use charge::{Charge, Line, Step};
 pub use document::{
-    ContextTier, Document, Item, Mistake, Package, Period, Pricing, Rule, Scope, Tier,
+    ContextTier, Document, Item, Mistake, Package, Period, Place, Pricing, Rule, Scope, Tier,
 };
 pub use exact::Exact;
 pub use original::PricingData;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::version::{Form, Group, ModelPrices, Priced};
 use crate::{PriceVersion, PricingError, Rates, Rule, Tokens};
 
-/// Who pays, as far as prices depend on it.
+/// Who pays and where the call is made, as far as prices depend on it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Payer<'a> {
     /// The organization.
@@ -17,6 +17,10 @@ pub struct Payer<'a> {
     pub distributor: Option<&'a str>,
     /// The plan it is on.
     pub plan: Option<&'a str>,
+    /// The flow whose run makes the call.
+    pub pipeline: Option<&'a str>,
+    /// The node of the flow that makes it.
+    pub step: Option<&'a str>,
 }
 
 /// What a call costs: the prices that count for its payer and time. Cheap to make and to keep.

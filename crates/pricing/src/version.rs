@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kernel::{Asset, Timestamp, Zone};
 
-use crate::document::{ContextTier, Item, Mistake, Period, Rule, Scope};
+use crate::document::{ContextTier, Item, Mistake, Period, Place, Rule, Scope};
 use crate::percent::Percent;
 use crate::quote::{Payer, Quote, Used};
 use crate::window::Window;
@@ -29,12 +29,28 @@ pub(crate) struct ModelPrices {
     customers: Scoped,
     distributors: Scoped,
     plans: Scoped,
-    everybody: Vec<Arc<Group>>,
+    everybody: Places,
 }
 
-type Scoped = HashMap<String, Vec<Arc<Group>>>;
+type Scoped = HashMap<String, Places>;
+/// The rules of one scope and place, by window.
+type Groups = Vec<Arc<Group>>;
 
-/// The rules of one scope and window: one for each context tier.
+/// The rules of one scope, by where calls are made.
+#[derive(Debug, Default)]
+struct Places {
+    anywhere: Groups,
+    pipelines: HashMap<String, Pipeline>,
+}
+
+/// The rules of one scope for calls that one flow makes.
+#[derive(Debug, Default)]
+struct Pipeline {
+    any_step: Groups,
+    steps: HashMap<String, Groups>,
+}
+
+/// The rules of one scope, place and window: one for each context tier.
 #[derive(Debug)]
 pub(crate) struct Group {
     window: Option<Window>,
@@ -54,7 +70,7 @@ pub(crate) struct Tariff {
 
 #[derive(Debug)]
 pub(crate) enum Form {
-    /// A share of what the next wider scope says.
+    /// A share of what the next wider rule says.
     Share(Percent),
     /// Prices of classes, and bounds.
     Prices(Prices),
@@ -171,15 +187,16 @@ impl ModelPrices {
             customers: Scoped::new(),
             distributors: Scoped::new(),
             plans: Scoped::new(),
-            everybody: Vec::new(),
+            everybody: Places::default(),
         };
-        for ((scope, window), tariffs) in grouped(model, rules) {
-            let groups = match scope {
+        for ((scope, place, window), tariffs) in grouped(model, rules) {
+            let places = match scope {
                 None => &mut prices.everybody,
                 Some(Scope::Customer(id)) => prices.customers.entry(id.clone()).or_default(),
                 Some(Scope::Distributor(id)) => prices.distributors.entry(id.clone()).or_default(),
                 Some(Scope::Plan(name)) => prices.plans.entry(name.clone()).or_default(),
             };
+            let groups = places.at(place);
             groups.push(Arc::new(Group { window, tariffs }));
             // A window goes before the hours that are left.
             groups.sort_by_key(|group| group.window.is_none());
@@ -202,7 +219,8 @@ impl ModelPrices {
     }
 
     /// The groups to look in, the narrowest first.
-    fn chain<'a>(&'a self, payer: &Payer<'a>) -> impl Iterator<Item = &'a Vec<Arc<Group>>> {
+    fn chain<'a>(&'a self, payer: &Payer<'a>) -> impl Iterator<Item = &'a Groups> {
+        let (pipeline, step) = (payer.pipeline, payer.step);
         let among = |scoped: &'a Scoped, name: Option<&str>| {
             name.filter(|_| !scoped.is_empty()).and_then(|name| scoped.get(name))
         };
@@ -214,6 +232,7 @@ impl ModelPrices {
         ]
         .into_iter()
         .flatten()
+        .flat_map(move |places| places.chain(pipeline, step))
     }
 
     fn counts(&self, group: &Group, at: Timestamp) -> bool {
@@ -243,15 +262,36 @@ impl ModelPrices {
     }
 }
 
-/// The tariffs of each scope and window, by context.
-fn grouped<'a>(
-    model: &str,
-    rules: &[(usize, &'a Rule)],
-) -> HashMap<(Option<&'a Scope>, Option<Window>), Vec<Tariff>> {
+impl Places {
+    /// The groups of this place.
+    fn at(&mut self, place: Option<&Place>) -> &mut Groups {
+        let Some(Place { pipeline, step }) = place else { return &mut self.anywhere };
+        let pipeline = self.pipelines.entry(pipeline.clone()).or_default();
+        match step {
+            Some(step) => pipeline.steps.entry(step.clone()).or_default(),
+            None => &mut pipeline.any_step,
+        }
+    }
+
+    /// The groups to look in for a call that is made there, the narrowest first.
+    fn chain(&self, pipeline: Option<&str>, step: Option<&str>) -> impl Iterator<Item = &Groups> {
+        let pipeline = pipeline.and_then(|name| self.pipelines.get(name));
+        let step = pipeline.zip(step).and_then(|(pipeline, name)| pipeline.steps.get(name));
+        let any_step = pipeline.map(|pipeline| &pipeline.any_step);
+        [step, any_step, Some(&self.anywhere)].into_iter().flatten()
+    }
+}
+
+/// What tells the groups of a model apart.
+type GroupKey<'a> = (Option<&'a Scope>, Option<&'a Place>, Option<Window>);
+
+/// The tariffs of each scope, place and window, by context.
+fn grouped<'a>(model: &str, rules: &[(usize, &'a Rule)]) -> HashMap<GroupKey<'a>, Vec<Tariff>> {
     let mut groups: HashMap<_, Vec<Tariff>> = HashMap::new();
     for (at, rule) in rules {
         let tariff = Tariff::new(model, *at, rule);
-        groups.entry((rule.scope.as_ref(), rule.window)).or_default().push(tariff);
+        let key = (rule.scope.as_ref(), rule.place.as_ref(), rule.window);
+        groups.entry(key).or_default().push(tariff);
     }
     groups.values_mut().for_each(|tariffs| tariffs.sort_by_key(|tariff| tariff.context.over));
     groups

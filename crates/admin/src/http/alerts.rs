@@ -7,13 +7,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use identity::Identity;
-use kernel::{Cursor, OrgId, PageRequest};
+use kernel::OrgId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use web::{Path, Query};
 
-use super::{Admin, Listing};
+use super::{Admin, Listing, PartQuery};
 use crate::Error;
 use crate::write::{Write, versioned};
 
@@ -30,24 +30,6 @@ pub(super) struct AlertCreated {
 impl From<CreatedAlert> for AlertCreated {
     fn from(created: CreatedAlert) -> Self {
         Self { alert: created.alert, secret: created.secret.expose().to_owned() }
-    }
-}
-
-/// Which part of a list.
-#[derive(Default, Deserialize, utoipa::IntoParams)]
-#[serde(default)]
-#[into_params(parameter_in = Query)]
-pub(super) struct PartQuery {
-    /// 1 to 1000, 50 by default
-    limit: Option<u32>,
-    /// The `next` of the page before
-    #[param(value_type = Option<String>)]
-    cursor: Option<Cursor>,
-}
-
-impl From<PartQuery> for PageRequest {
-    fn from(PartQuery { limit, cursor }: PartQuery) -> Self {
-        Self { limit, cursor }
     }
 }
 

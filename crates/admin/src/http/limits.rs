@@ -4,14 +4,14 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use identity::Changed;
-use kernel::{Amount, Asset, OrgId, Zone};
+use kernel::{Amount, Asset, KeyId, OrgId, Page, PageRequest, UserId, Zone};
 use metering::{Limit, LimitMeasure, LimitScope, LimitSpan, LimitView};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
-use web::Path;
+use web::{Path, Query};
 
-use super::Admin;
+use super::{Admin, PartQuery};
 use crate::Error;
 use crate::audit::Actor;
 
@@ -50,6 +50,8 @@ pub(super) struct Limits {
     time_zone: Zone,
     /// Its limits, its users' and its keys'.
     rows: Vec<LimitView>,
+    /// The `cursor` of the next page; null on the last.
+    next: Option<String>,
 }
 
 /// Where an organization's days and months begin.
@@ -63,8 +65,9 @@ pub(super) struct ZoneRequest {
 
 /// List an organization's limits
 #[utoipa::path(get, path = "/orgs/{org_id}/limits", operation_id = "list_limits", tag = "admin",
-    params(("org_id" = String, Path, description = "The organization's id")),
-    responses((status = 200, body = Limits), (status = 401, description = "No valid API key"),
+    params(("org_id" = String, Path, description = "The organization's id"), PartQuery),
+    responses((status = 200, body = Limits), (status = 400, description = "The query is not valid"),
+        (status = 401, description = "No valid API key"),
         (status = 403, description = "Not an administrator"),
         (status = 404, description = "No such organization")),
     security(("api_key" = [])))]
@@ -72,26 +75,43 @@ pub(super) async fn list_limits(
     State(admin): State<Admin>,
     _admin: identity::Admin,
     Path(org_id): Path<OrgId>,
+    Query(part): Query<PartQuery>,
 ) -> web::Result<Json<Limits>> {
     let org = admin.identity.org(&org_id).await?;
-    Ok(Json(limits(&admin, &org.id).await?))
+    Ok(Json(limits(&admin, &org.id, &part.into()).await?))
 }
 
-async fn limits(admin: &Admin, org_id: &OrgId) -> Result<Limits, Error> {
+async fn limits(admin: &Admin, org_id: &OrgId, page: &PageRequest) -> Result<Limits, Error> {
     let time_zone = admin.metering.zone(org_id).await?;
-    let rows = admin.metering.limits(org_id).await?.into_iter().map(LimitView::from).collect();
-    Ok(Limits { time_zone, rows })
+    let Page { rows, next } = admin.metering.limits(org_id, page).await?;
+    let rows = rows.into_iter().map(LimitView::from).collect();
+    Ok(Limits { time_zone, rows, next: next.map(|next| next.to_string()) })
+}
+
+/// The user or key whose use is to be bounded is there, and the organization's.
+async fn check_subject(admin: &Admin, org_id: &OrgId, limit: &Limit) -> Result<(), Error> {
+    let id = limit.subject.as_str();
+    let (what, owner) = match limit.scope {
+        LimitScope::Org => return Ok(()),
+        LimitScope::User => ("user", admin.identity.user(&UserId::from(id)).await?.org_id),
+        LimitScope::Key => ("key", admin.identity.key(&KeyId::from(id)).await?.org_id),
+    };
+    if owner == *org_id {
+        return Ok(());
+    }
+    Err(identity::Error::NotFound { what, id: id.to_owned() }.into())
 }
 
 /// Set a limit, or take it away
 ///
-/// It holds for calls admitted from then on, everywhere within a second.
+/// It holds for calls admitted from then on, everywhere within a second. The answer is the first page
+/// of the organization's limits.
 #[utoipa::path(put, path = "/orgs/{org_id}/limits", operation_id = "set_limit", tag = "admin",
     params(("org_id" = String, Path, description = "The organization's id")),
     request_body = LimitRequest,
     responses((status = 200, body = Limits), (status = 400, description = "The limit makes no sense"),
         (status = 401, description = "No valid API key"), (status = 403, description = "Not an administrator"),
-        (status = 404, description = "No such organization")),
+        (status = 404, description = "No such organization, or it has no such user or key")),
     security(("api_key" = [])))]
 pub(super) async fn set_limit(
     State(admin): State<Admin>,
@@ -102,6 +122,10 @@ pub(super) async fn set_limit(
     let org = admin.identity.org(&org_id).await?;
     let most = request.limit;
     let limit = limit(request, &org.id)?;
+    // What was set for somebody who is gone since can be taken away.
+    if most.is_some() {
+        check_subject(&admin, &org.id, &limit).await?;
+    }
     let (verb, after) = match most {
         Some(_) => ("set", Some(describe(&limit))),
         None => ("delete", None),
@@ -121,7 +145,7 @@ pub(super) async fn set_limit(
         None => admin.metering.remove_limit(&org.id, &limit, note).await,
     }
     .map_err(Error::from)?;
-    Ok(Json(limits(&admin, &org.id).await?))
+    Ok(Json(limits(&admin, &org.id, &PageRequest::default()).await?))
 }
 
 fn describe(limit: &Limit) -> Value {

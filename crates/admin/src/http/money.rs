@@ -32,7 +32,7 @@ pub(super) struct GrantRequest {
     kind: Option<Kind>,
     /// Lower is spent first; 100 by default.
     priority: Option<i32>,
-    /// When what is left of it expires.
+    /// When what is left of it expires: a time to come.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
 }
@@ -182,7 +182,8 @@ pub(super) async fn create_grant(
     let GrantRequest { amount, currency, reason, .. } = request;
     let (actor, at, org_id, reason) = (&actor, admin.metering.now(), &org.id, &reason);
     let grant = Movement { org_id, key, amount, currency, reason, terms, actor, at };
-    let Moved { id, seq, available, replayed } = grant.grant(&admin.journal).await?;
+    let Moved { id, seq, available, replayed } =
+        grant.grant(&admin.journal, &admin.database).await?;
     let view = GrantView { id, seq, org_id: org.id, amount, currency, available };
     Ok(created(view, replayed))
 }

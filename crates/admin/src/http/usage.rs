@@ -76,6 +76,23 @@ pub(super) async fn export_usage(
     Ok(web::download("usage.csv", "text/csv; charset=utf-8", export))
 }
 
+/// Show a call
+///
+/// A call that still runs has the status `running`, and of its figures only what is held for it.
+#[utoipa::path(get, path = "/usage/{charge_id}", operation_id = "get_any_usage", tag = "admin",
+    params(("charge_id" = String, Path, description = "The call's charge id")),
+    responses((status = 200, body = OperatorRecord), (status = 401, description = "No valid API key"),
+        (status = 403, description = "Not an administrator"), (status = 404, description = "No call has this id")),
+    security(("api_key" = [])))]
+pub(super) async fn get_usage(
+    State(admin): State<Admin>,
+    _admin: identity::Admin,
+    Path(id): Path<ChargeId>,
+) -> web::Result<Json<OperatorRecord>> {
+    let found = admin.metering.call(&id).await.map_err(Error::from)?;
+    Ok(Json(found.ok_or(Error::UnknownUsage)?))
+}
+
 /// Explain a charge
 ///
 /// Computes it again from what was pinned, line by line: the lines add up to what was charged.

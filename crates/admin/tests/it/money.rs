@@ -78,6 +78,30 @@ async fn a_bad_grant_moves_nothing() {
 }
 
 #[tokio::test]
+async fn a_grant_expires_in_the_time_to_come_and_a_repeat_says_so_for_ever() {
+    for test in everywhere().await {
+        let org = test.customer().await;
+        let grants = format!("/orgs/{org}/grants");
+        let now = kernel::Clock::now(&test.clock);
+        let lot = |end: kernel::Timestamp| json!({"amount": "5", "currency": "CNY", "reason": "x", "expires_at": end});
+        let soon = now.after(std::time::Duration::from_mins(1));
+        for end in [now, kernel::Timestamp::from_micros(now.micros() - 1)] {
+            let refused = test.move_money(&grants, "late", lot(end)).await;
+            assert_eq!(refused.refusal(), (400, "expires_in_the_past"), "{}", test.on.kind);
+            assert_eq!(refused.body["param"], "expires_at", "{refused:?}");
+        }
+        assert_eq!(test.wallet(&org, "").await, cny("0"), "{}", test.on.kind);
+        let given = test.move_money(&grants, "lot", lot(soon)).await;
+        assert_eq!(given.status.as_u16(), 201, "{given:?}");
+        test.clock.advance(std::time::Duration::from_secs(61));
+        let again = test.move_money(&grants, "lot", lot(soon)).await;
+        assert_eq!((again.status, &again.body), (given.status, &given.body), "{}", test.on.kind);
+        let other = test.move_money(&grants, "other", lot(soon)).await;
+        assert_eq!(other.refusal(), (400, "expires_in_the_past"), "{}", test.on.kind);
+    }
+}
+
+#[tokio::test]
 async fn a_wallet_beyond_all_amounts_is_refused_for_ever() {
     for test in everywhere().await {
         let org = test.customer().await;
@@ -118,6 +142,50 @@ async fn usage_starts_empty_and_takes_its_filters() {
             assert_eq!(answer.body, json!({"rows": [], "next": null}), "{}", test.on.kind);
         }
         assert_eq!(test.get("/usage?cursor=zz").await.refusal(), (400, "invalid_query"));
+    }
+}
+
+impl Test {
+    /// A call for the organization, admitted and running.
+    async fn admit(&self, org: &str) -> metering::Admission {
+        let rates = json!({"input_per_million": "1", "output_per_million": "1"});
+        let file = json!({"currency": "CNY", "rules": [{"model": "m", "rates": rates}]});
+        let version = self.post("/prices", file).await.text("id");
+        self.post("/prices/activations", json!({"version_id": version})).await;
+        self.grant(org, "g", "10", "x").await;
+        let (kind, role) = (identity::OrgKind::Customer, identity::Role::Member);
+        let call = metering::Call {
+            id: kernel::ChargeId::generate(),
+            caller: std::sync::Arc::new(identity::Caller::new(org.into(), kind, role)),
+            surface: metering::Surface::Chat,
+            model: "m".into(),
+            stream: false,
+            input_bound: 100,
+            output_bound: 100,
+            fingerprint: None,
+            request_id: "r".into(),
+            step: None,
+        };
+        self.admin.metering.admit(call).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_shown_while_it_runs_and_when_it_has_ended() {
+    for test in everywhere().await {
+        let kind = test.on.kind;
+        let org = test.customer().await;
+        let admission = test.admit(&org).await;
+        let path = format!("/usage/{}", admission.id());
+        let running = test.get(&path).await.body;
+        assert_eq!((&running["status"], &running["model"]), (&json!("running"), &json!("m")));
+        assert_eq!((&running["org_id"], &running["attempts"]), (&json!(org), &json!([])), "{kind}");
+        let bill = metering::Bill::default();
+        test.admin.metering.settle(admission, bill, Vec::new()).await.unwrap();
+        let ended = test.get(&path).await.body;
+        assert_eq!(ended["status"], "settled", "{kind}");
+        assert_eq!(test.get("/usage").await.body["rows"], json!([ended]), "{kind}");
+        assert_eq!(test.get("/usage/nothing").await.refusal(), (404, "usage_not_found"), "{kind}");
     }
 }
 
@@ -212,7 +280,8 @@ async fn limits_are_set_listed_and_taken_away() {
         let path = format!("/orgs/{org}/limits");
         let put = async |body: Value| test.ask("PUT", &path, &body.to_string()).await;
         put(json!({"scope": "org", "measure": "requests", "per": "minute", "limit": 60})).await;
-        put(json!({"scope": "key", "subject": "k", "measure": "concurrency", "limit": 2})).await;
+        let key = test.post(&format!("/orgs/{org}/keys"), json!({"name": "k"})).await.text("id");
+        put(json!({"scope": "key", "subject": key, "measure": "concurrency", "limit": 2})).await;
         let spend = json!({"scope": "org", "measure": "spend", "per": "month", "currency": "CNY", "limit": "12.5"});
         let all = put(spend).await;
         assert_eq!(all.status.as_u16(), 200, "{all:?}");

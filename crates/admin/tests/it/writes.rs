@@ -81,6 +81,44 @@ async fn a_repeated_request_for_a_key_gives_the_same_secret_which_is_stored_nowh
 }
 
 #[tokio::test]
+async fn a_repeated_request_for_an_applications_secret_gives_the_same_one() {
+    for test in everywhere().await {
+        let kind = test.on.kind;
+        let org = test.customer().await;
+        let app = test.post(&format!("/orgs/{org}/apps"), json!({"name": "a"})).await.text("id");
+        let path = format!("/apps/{app}/signing/secret");
+        let first = create(&test, &path, "{}", "once").await;
+        assert_eq!((first.status.as_u16(), first.text("app_id")), (201, app.clone()), "{kind}");
+        assert_eq!(first.text("app_secret").len(), 32, "{kind}");
+        test.clock.advance(Duration::from_secs(1));
+        let signing = test.get(&format!("/apps/{app}/signing")).await.body;
+        let again = create(&test, &path, "{}", "once").await;
+        assert_eq!((again.status.as_u16(), &again.body), (201, &first.body), "{kind}");
+        assert_eq!(again.headers["idempotency-replayed"], "true", "{kind}");
+        let after = test.get(&format!("/apps/{app}/signing")).await.body;
+        assert_eq!(after, signing, "{kind}: nothing was made");
+        let conflict = create(&test, &path, r#"{"old_until":null}"#, "once").await;
+        assert_eq!(conflict.refusal(), (409, "idempotency_conflict"), "{kind}");
+
+        let flood = (0..8).map(|_| create(&test, &path, "{}", "many"));
+        let answers = futures_util::future::join_all(flood).await;
+        assert!(answers.iter().all(|answer| answer.body == answers[0].body), "{kind} {answers:?}");
+        let other = test.post(&path, json!({})).await.text("app_secret");
+        let secrets = [&first, &answers[0]].map(|answer| answer.text("app_secret"));
+        assert!(secrets[0] != secrets[1] && !secrets.contains(&other), "{kind}");
+        let rows = test.get("/audit?action=signing.renew").await.body["rows"].clone();
+        assert_eq!(rows.as_array().unwrap().len(), 3, "{kind}");
+        let kept = test.on.database.query("SELECT * FROM admin_outcomes", &[]).await.unwrap();
+        assert!(!kept.is_empty() && !format!("{kept:?}").contains(&secrets[0]), "{kind}");
+        // The key may be used again once its outcome is forgotten: for another secret.
+        test.clock.advance(Duration::from_hours(25));
+        test.admin.purge_outcomes().await.unwrap();
+        let later = create(&test, &path, "{}", "once").await;
+        assert_ne!(later.text("app_secret"), secrets[0], "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn the_same_request_many_times_at_once_creates_once() {
     for test in everywhere().await {
         let org = test.customer().await;

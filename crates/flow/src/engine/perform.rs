@@ -22,6 +22,8 @@ struct Order {
     effect: Result<Effect, StepError>,
     timeout: Duration,
     attempt: u32,
+    /// The node's name.
+    node: Arc<str>,
     /// Names this attempt for ever: for charges, and for whoever is called.
     key: String,
 }
@@ -62,6 +64,7 @@ impl Engine {
                 effect: effect_of(&live.program, state, found),
                 timeout: node.map_or(Duration::from_mins(1), |node| node.timeout),
                 attempt: found.attempt,
+                node: node.map_or_else(|| Arc::from(""), |node| Arc::clone(&node.id)),
                 key: format!("{}.{step}.{}", live.record.id, found.attempt),
             })
         })
@@ -105,7 +108,7 @@ impl Engine {
     }
 
     async fn call_model(self, live: Arc<Live>, step: u64, order: Order, cut: CancellationToken) {
-        let Order { effect, timeout, attempt, key } = order;
+        let Order { effect, timeout, attempt, node, key } = order;
         let Ok(Effect::Llm { model, mut request, tools, prompt, json }) = effect else { return };
         let described = self.tools.describe(&tools);
         if !described.is_empty() {
@@ -113,9 +116,10 @@ impl Engine {
         }
         let end = StepEnd::new(self.clone(), Arc::clone(&live), step, attempt);
         let run_id = Arc::clone(&live.record.id);
+        let pipeline = Arc::clone(&live.record.name);
         let call = ModelCall {
             charge: ChargeId::from(key.as_str()),
-            step: RunStep { run_id, step },
+            step: RunStep { run_id, step, pipeline, node },
             caller: Arc::clone(&live.record.caller),
             model,
             request,

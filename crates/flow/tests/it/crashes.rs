@@ -125,7 +125,9 @@ async fn assert_whole(bed: &Bed, record: &flow::RunRecord, calls: &[Vec<String>]
         );
     }
     let report =
-        ledger::verify(&bed.database, &[&metering::USAGE, &metering::STEPS]).await.unwrap();
+        ledger::verify(&bed.database, &[&metering::USAGE, &metering::STEPS, &metering::PLACES])
+            .await
+            .unwrap();
     assert!(report.ok, "{:?}", report.findings);
 }
 

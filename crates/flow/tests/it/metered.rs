@@ -47,9 +47,67 @@ async fn every_call_is_charged_and_the_sums_agree() {
             recorded = recorded.saturating_add(usage.cost);
         }
         assert_eq!(recorded, run.spent);
-        let report =
-            ledger::verify(&test.database, &[&metering::USAGE, &metering::STEPS]).await.unwrap();
+        let report = ledger::verify(
+            &test.database,
+            &[&metering::USAGE, &metering::STEPS, &metering::PLACES],
+        )
+        .await
+        .unwrap();
         assert!(report.ok, "{:?}", report.findings);
+        bed.close().await;
+    }
+}
+
+/// Calls of the flow itself, and of one that it uses.
+const DIGEST: &str = r#"
+name: digest
+nodes:
+  first: {type: llm, config: {model: sim-small, prompt: "Say", max_tokens: 5, output: one}}
+  each: {type: map, config: {items: "= [1, 2]", flow: part, output: all}}
+edges: [{from: first, to: each}]
+flows:
+  part:
+    nodes: {inner: {type: llm, config: {model: sim-small, prompt: "Say", max_tokens: 5, output: said}}}
+    output: "= said"
+output: "= all"
+"#;
+const BY_CALL: &str = "currency: CNY\nrules:\n\
+    - {model: sim-small, prices: [{class: [input, output], price: '0'}], per_call: '1'}\n\
+    - {model: sim-small, pipeline: digest, percent: '50'}\n\
+    - {model: sim-small, pipeline: digest, step: inner, percent: '20'}\n";
+
+#[tokio::test]
+async fn calls_of_a_run_are_priced_and_recorded_by_its_flow_and_node() {
+    for test in testkit::databases(&migrations()).await {
+        let bed = Bed::on(&test, Config::default()).await;
+        bed.grant("10").await;
+        let (prices, now) = (bed.metering.prices(), kernel::Clock::now(&bed.clock));
+        let version = pricing::PriceVersion::read(BY_CALL).unwrap();
+        prices.create_version(&version, None, now, vec![]).await.unwrap();
+        prices.activate(Some(version.id()), None, None, now, |_| vec![]).await.unwrap();
+        // Enough at the flow's prices alone: half a unit, then twice a tenth.
+        let definition = bed.publish(DIGEST).await;
+        let mut start = Bed::start_of(&definition, json!({}));
+        start.budget = Some("0.7".parse().unwrap());
+        let started = bed.engine.start(start).await.unwrap();
+        let run = bed.ended(&started.run_id).await;
+        assert_eq!(run.status, Status::Succeeded, "{:?}", run.error);
+        assert_eq!(run.spent, "0.7".parse().unwrap());
+        let mut places = Vec::new();
+        let calls = bed.calls.lock().clone();
+        for call in calls {
+            let id = ChargeId::from(call.as_str());
+            let usage = bed.metering.usage(&id, None).await.unwrap().unwrap();
+            places.push((usage.pipeline.unwrap(), usage.node.unwrap(), usage.cost.to_string()));
+        }
+        places.sort();
+        let place =
+            |node: &str, cost: &str| ("digest".to_owned(), node.to_owned(), cost.to_owned());
+        let expected = [place("first", "0.5"), place("inner", "0.1"), place("inner", "0.1")];
+        assert_eq!(places, expected, "{}", test.kind);
+        // The same nodes in a flow of another name.
+        let run = bed.carry_out(&DIGEST.replace("name: digest", "name: other"), json!({})).await;
+        assert_eq!(run.spent, "3".parse().unwrap());
         bed.close().await;
     }
 }

@@ -89,6 +89,10 @@ flows:
     }
 }
 
+fn failed_steps(log: &[flow::Logged]) -> usize {
+    log.iter().filter(|it| matches!(it.event, Event::StepFailed { .. })).count()
+}
+
 #[tokio::test]
 async fn failures_are_retried_replaced_led_elsewhere_or_fatal() {
     let bad = |policy: &str| {
@@ -108,15 +112,18 @@ async fn failures_are_retried_replaced_led_elsewhere_or_fatal() {
         assert_eq!(run.output, Some(json!("led here, bad_arguments")));
         let retried = bad(", retry: {attempts: 3, delay_ms: 1000, max_delay_ms: 1000}");
         let run = bed.begin(&retried, json!({})).await;
-        for _ in 0..2 {
+        for failures in 1..=2 {
+            // That it waits may still be of the time before it was woken; the log is not.
+            while failed_steps(&bed.log(&run).await) < failures {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             bed.until(&run, |status| status == Status::Waiting).await;
             bed.clock.advance(Duration::from_secs(2));
             bed.engine.wake_due().await.unwrap();
         }
         assert_eq!(bed.ended(&run).await.status, Status::Failed);
         let log = bed.log(&run).await;
-        let failures = log.iter().filter(|it| matches!(it.event, Event::StepFailed { .. })).count();
-        assert_eq!(failures, 3, "{log:#?}");
+        assert_eq!(failed_steps(&log), 3, "{log:#?}");
         assert_gap_free(&log);
         bed.close().await;
     }

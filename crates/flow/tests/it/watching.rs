@@ -68,7 +68,7 @@ async fn assert_books(bed: &Bed, run: &flow::RunRecord) {
     let costs = usage_of(bed, &run.id).await;
     let sum = costs.iter().fold(Amount::ZERO, |sum, record| sum.saturating_add(record.cost));
     assert_eq!(sum, run.spent);
-    let tables = [&metering::USAGE, &metering::STEPS];
+    let tables = [&metering::USAGE, &metering::STEPS, &metering::PLACES];
     let report = ledger::verify(&bed.database, &tables).await.unwrap();
     assert!(report.ok, "{:?}", report.findings);
 }

@@ -95,7 +95,7 @@ pub(super) async fn get_model(
 fn view(gateway: &Gateway, model: &Model, caller: Option<&Caller>) -> ModelView {
     let org_id = caller.map_or_else(|| OrgId::from(""), |caller| caller.org_id.clone());
     let now = gateway.metering.now();
-    let quote = gateway.metering.prices().quote(model.name(), &org_id, now).ok();
+    let quote = gateway.metering.prices().quote(model.name(), &org_id, None, now).ok();
     ModelView {
         id: model.name().to_string(),
         object: "model",

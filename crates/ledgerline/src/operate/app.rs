@@ -43,6 +43,8 @@ pub(crate) enum Command {
         /// How long the secret before works on, such as 2h
         #[arg(long, value_name = "SPAN", value_parser = from_now)]
         overlap: Option<Timestamp>,
+        #[command(flatten)]
+        once: Once,
     },
     /// Show how an application signs, or switch `Authorization: Deerer` off or on
     #[command(after_help = "Examples:\n  ledgerline app signing ID\n  \
@@ -86,11 +88,9 @@ pub(crate) async fn run(command: Command, server: &Server) -> anyhow::Result<()>
         Command::List { query, part } => {
             server.list(&path(&["admin", "apps"]), &query, part, COLUMNS).await
         }
-        Command::Secret { id, overlap } => {
+        Command::Secret { id, overlap, once } => {
             let body = given(&json!({"old_until": overlap}))?;
-            let body = serde_json::to_vec(&body)?;
-            let made = server.post(&format!("{}/signing/secret", at(&id)), body).await?;
-            server.how.show(&made, SECRET)?;
+            server.create(&format!("{}/signing/secret", at(&id)), body, &once, SECRET).await?;
             note("the secret is not shown again");
             Ok(())
         }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use kernel::Zone;
 use serde_json::{Value, json};
 
-use super::server::{Server, path};
+use super::server::{Part, Server, path};
 use super::show::{Column, number, text};
 use super::time::zone_of;
 use crate::cli::say;
@@ -27,10 +27,14 @@ const COLUMNS: &[Column] = &[
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show an organization's limits, its users' and its keys', and how much of each is used
-    #[command(after_help = "Example:\n  ledgerline limit show ORG")]
+    #[command(
+        after_help = "Examples:\n  ledgerline limit show ORG\n  ledgerline limit show ORG --all"
+    )]
     Show {
         /// The organization's id
         org: String,
+        #[command(flatten)]
+        part: Part,
     },
     /// Set a limit: it counts for calls from then on
     #[command(
@@ -114,7 +118,7 @@ impl Which {
 pub(crate) async fn run(command: Command, server: &Server) -> anyhow::Result<()> {
     let limits = |org: &str| path(&["admin", "orgs", org, "limits"]);
     match command {
-        Command::Show { org } => server.show(&limits(&org), &json!({}), COLUMNS).await,
+        Command::Show { org, part } => server.list(&limits(&org), &json!({}), part, COLUMNS).await,
         Command::Set { which, most } => {
             let (at, most) = (limits(&which.org), which.most(&most)?);
             server.put(&at, which.with(&most), COLUMNS).await

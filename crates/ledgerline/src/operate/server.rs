@@ -81,6 +81,9 @@ pub(crate) struct Server {
 
 #[derive(Deserialize, Serialize)]
 struct Listing {
+    /// Of limits: where days and months begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    time_zone: Option<String>,
     rows: Vec<Box<RawValue>>,
     next: Option<String>,
 }
@@ -148,13 +151,14 @@ impl Server {
     ) -> anyhow::Result<()> {
         let wanted = if part.all { usize::MAX } else { part.limit };
         let mut query = given(query)?;
-        let mut whole = Listing { rows: Vec::new(), next: part.cursor };
+        let mut whole = Listing { time_zone: None, rows: Vec::new(), next: part.cursor };
         let progress = Progress::of("rows");
         loop {
             let missing = wanted.saturating_sub(whole.rows.len());
             query.insert("limit".to_owned(), missing.min(LARGEST_PAGE).into());
             query.extend(whole.next.take().map(|next| ("cursor".to_owned(), next.into())));
             let page: Listing = serde_json::from_str(&self.get(path, &query).await?)?;
+            whole.time_zone = page.time_zone;
             whole.rows.extend(page.rows);
             whole.next = page.next;
             if whole.rows.len() >= wanted || whole.next.is_none() {

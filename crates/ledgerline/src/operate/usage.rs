@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::server::{Part, Server, given};
+use super::server::{Part, Server, given, path};
 use super::show::{Column, number, table, text};
 use super::time::Period;
 use crate::cli::say;
@@ -62,6 +62,13 @@ pub(crate) enum Command {
         period: Period,
         #[command(flatten)]
         part: Part,
+    },
+    /// Show a call, also one that still runs
+    #[command(after_help = "Examples:\n  ledgerline usage show CHARGE\n  \
+        ledgerline usage show CHARGE --json")]
+    Show {
+        /// The call's charge id, which its answer has as x-ledgerline-charge-id
+        id: String,
     },
     /// Add calls up: of a period, or of the last 30 days
     #[command(after_help = "Examples:\n  ledgerline usage sum --month 2026-11 --by org,day\n  \
@@ -156,6 +163,9 @@ pub(crate) async fn run(command: Command, server: &Server) -> anyhow::Result<()>
         Command::Search { of, more, period, part } => {
             let query = query((&of, Some(&more)), &period, server).await?;
             server.list("/admin/usage", &query, part, COLUMNS).await
+        }
+        Command::Show { id } => {
+            server.show(&path(&["admin", "usage", &id]), &json!({}), COLUMNS).await
         }
         Command::Sum { of, period, by } => {
             let mut query = query((&of, None), &period, server).await?;

@@ -3,7 +3,7 @@
 use ::store::{Database, Row, Statement, Value};
 use kernel::{Asset, KeyId, OrgId, Timestamp, UserId, Zone};
 
-use crate::limits::{Limit, LimitMeasure, LimitScope, LimitSpan};
+use crate::limits::{Limit, LimitKey, LimitMeasure, LimitScope, LimitSpan};
 use crate::{Error, Result};
 
 const COLUMNS: &str = "scope, subject, measure, span, currency, most";
@@ -33,12 +33,27 @@ pub(crate) async fn limits_of(
     database.query(&sql, &args).await?.iter().map(read).collect()
 }
 
-/// All limits of an organization, its users and its keys.
-pub(crate) async fn limits_of_org(database: &Database, org_id: &OrgId) -> Result<Vec<Limit>> {
+/// So many limits of an organization, its users and its keys, after one of them.
+pub(crate) async fn limits_of_org(
+    database: &Database,
+    org_id: &OrgId,
+    after: Option<&LimitKey>,
+    most: i64,
+) -> Result<Vec<Limit>> {
+    const ORDER: &str = "scope, subject, measure, span, currency";
+    let mut condition = String::new();
+    let mut args = vec![Value::from(org_id.as_str())];
+    if let Some(LimitKey { scope, subject, measure, span, currency }) = after {
+        // The first condition is for databases that take no index for a row of values.
+        condition = format!("AND scope >= ? AND ({ORDER}) > (?, ?, ?, ?, ?)");
+        let key = [scope, scope, subject, measure, span, currency];
+        args.extend(key.map(|part| Value::from(part.as_str())));
+    }
+    args.push(most.into());
     let sql = format!(
-        "SELECT {COLUMNS} FROM metering_limits WHERE org_id = ? ORDER BY scope, subject, measure, span"
+        "SELECT {COLUMNS} FROM metering_limits WHERE org_id = ? {condition} ORDER BY {ORDER} LIMIT ?"
     );
-    database.query(&sql, &[org_id.as_str().into()]).await?.iter().map(read).collect()
+    database.query(&sql, &args).await?.iter().map(read).collect()
 }
 
 fn read(row: &Row) -> Result<Limit> {

@@ -110,7 +110,7 @@ async fn another_instance_follows_and_a_restart_finds_the_same() {
         let other = metering(&test.on, test.journal.clone(), Arc::clone(&clock)).await;
         let price = |metering: &metering::Metering| {
             let org = OrgId::from("anybody");
-            let (quote, _) = metering.prices().quote("m", &org, test.clock.now()).unwrap();
+            let (quote, _) = metering.prices().quote("m", &org, None, test.clock.now()).unwrap();
             quote.charge(&read(1)).unwrap().to_string()
         };
         let following = tokio::spawn(other.prices().clone().keep_fresh());
@@ -165,7 +165,7 @@ async fn the_configuration_prices_what_the_version_in_force_does_not_name() {
         let gold = file(3).replace("model: m", "model: m, plan: gold");
         test.activate(&gold).await;
         let org = OrgId::from("anybody");
-        let refused = test.metering.prices().quote("m", &org, test.clock.now()).unwrap_err();
+        let refused = test.metering.prices().quote("m", &org, None, test.clock.now()).unwrap_err();
         assert!(matches!(refused, Error::Unpriced(model) if model == "m"), "{}", test.on.kind);
     }
 }

@@ -44,7 +44,8 @@ async fn passes(test: &Test) -> bool {
 
 /// When the only limit's window ends.
 async fn resets_at(test: &Test) -> Timestamp {
-    test.metering.limits(&"a".into()).await.unwrap()[0].resets_at.unwrap()
+    let page = kernel::PageRequest::default();
+    test.metering.limits(&"a".into(), &page).await.unwrap().rows[0].resets_at.unwrap()
 }
 
 #[tokio::test]

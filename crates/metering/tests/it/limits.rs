@@ -38,7 +38,8 @@ impl Test {
 
     /// Used of the only limit, and when its window ends.
     async fn used(&self) -> (i64, String) {
-        let states = self.metering.limits(&ORG.into()).await.unwrap();
+        let page = kernel::PageRequest::default();
+        let states = self.metering.limits(&ORG.into(), &page).await.unwrap().rows;
         let [state] = states.as_slice() else { panic!("{states:?}") };
         (state.used, state.resets_at.unwrap().to_string())
     }

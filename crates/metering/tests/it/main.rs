@@ -5,6 +5,7 @@ mod book;
 mod charges;
 mod clocks;
 mod limits;
+mod places;
 mod simulations;
 mod usage;
 
@@ -13,11 +14,20 @@ use std::sync::Arc;
 use identity::{Caller, OrgKind, Role};
 use kernel::{Amount, ChargeId, Clock as _, OrgId, SharedClock, Timestamp};
 use ledger::{AccountKey, AccountKind, Command, Journal, Leg, Operation};
-use metering::{Admission, Bill, Call, Metering, PriceBook, Surface, Usage, UsageSource};
+use metering::{Admission, Bill, Call, Metering, PriceBook, RunStep, Surface, Usage, UsageSource};
 use pricing::{PriceVersion, Tokens};
 use testkit::{FakeClock, TestDatabase, databases};
 
 const RATES: &str = "rates: {input_per_million: '1000000', output_per_million: '2000000'}";
+
+/// All that the hash chain covers.
+const TABLES: [&ledger::Table; 5] = [
+    &metering::USAGE,
+    &metering::ATTEMPTS,
+    &metering::CHARGES,
+    &metering::STEPS,
+    &metering::PLACES,
+];
 
 /// The service over one fresh database.
 struct Test {
@@ -84,6 +94,15 @@ impl Test {
     }
 
     async fn admit(&self, org: &str, bound: u64) -> metering::Result<Admission> {
+        self.admit_step(org, bound, None).await
+    }
+
+    async fn admit_step(
+        &self,
+        org: &str,
+        bound: u64,
+        step: Option<RunStep>,
+    ) -> metering::Result<Admission> {
         let caller = Caller::new(org.into(), OrgKind::Customer, Role::Member);
         let call = Call {
             id: ChargeId::generate(),
@@ -95,7 +114,7 @@ impl Test {
             output_bound: bound,
             fingerprint: None,
             request_id: "request".into(),
-            step: None,
+            step,
         };
         self.metering.admit(call).await
     }
@@ -126,14 +145,13 @@ impl Test {
     /// What a call of anybody would cost now, for each token read.
     fn quoted(&self) -> String {
         let org = OrgId::from("anybody");
-        let (quote, _) = self.metering.prices().quote("m", &org, self.clock.now()).unwrap();
+        let (quote, _) = self.metering.prices().quote("m", &org, None, self.clock.now()).unwrap();
         quote.charge(&read(1)).unwrap().to_string()
     }
 
     /// Everything in the books fits.
     async fn verify(&self) {
-        let tables = [&metering::USAGE, &metering::ATTEMPTS, &metering::CHARGES, &metering::STEPS];
-        let report = ledger::verify(&self.on.database, &tables).await.unwrap();
+        let report = ledger::verify(&self.on.database, &TABLES).await.unwrap();
         assert!(report.ok && report.open_holds == 0, "{}: {report:#?}", self.on.kind);
     }
 }

@@ -108,7 +108,12 @@ impl Rig {
             output_bound: 100,
             fingerprint: None,
             request_id: made.request.into(),
-            step: made.run.map(|run| RunStep { run_id: run.into(), step: 4 }),
+            step: made.run.map(|run| RunStep {
+                run_id: run.into(),
+                step: 4,
+                pipeline: "digest".into(),
+                node: "sum up".into(),
+            }),
         };
         self.metering.admit(call).await.unwrap()
     }

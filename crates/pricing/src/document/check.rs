@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use ethnum::I256;
 
-use super::{ContextTier, Document, Item, Mistake, Rule, Scope};
+use super::{ContextTier, Document, Item, Mistake, Place, Rule, Scope};
 use crate::exact::gcd;
 use crate::window::{DAY, DAYS, WEEK, Window};
 use crate::{Class, Classes};
@@ -12,9 +12,12 @@ use crate::{Class, Classes};
 /// Units of one rule have a common multiple of at most this, so that sums stay exact.
 const MOST_COMMON_UNIT: I256 = I256::new(1_000_000_000_000);
 
+/// Shares of shares of a model in a row, so that sums stay exact.
+const MOST_SHARES: usize = 8;
+
 /// A rule and its position in the file.
 type Placed<'a> = (usize, &'a Rule);
-/// The rules of one model and scope by their windows.
+/// The rules of one model, scope and place by their windows.
 type Windows<'a> = HashMap<Option<Window>, Vec<Placed<'a>>>;
 
 impl Document {
@@ -153,9 +156,9 @@ fn counters(place: usize, items: &[Item], found: &mut Vec<Mistake>) {
 
 /// The rules of one model.
 fn model(rules: &[Placed<'_>], found: &mut Vec<Mistake>) {
-    let mut scopes: BTreeMap<Option<&Scope>, Windows<'_>> = BTreeMap::new();
+    let mut scopes: BTreeMap<(Option<&Scope>, Option<&Place>), Windows<'_>> = BTreeMap::new();
     for (place, rule) in rules {
-        let windows = scopes.entry(rule.scope.as_ref()).or_default();
+        let windows = scopes.entry((rule.scope.as_ref(), rule.place.as_ref())).or_default();
         windows.entry(rule.window).or_default().push((*place, *rule));
     }
     for windows in scopes.values() {
@@ -165,18 +168,40 @@ fn model(rules: &[Placed<'_>], found: &mut Vec<Mistake>) {
         }
         overlaps(windows, found);
     }
-    let base = scopes.get(&None);
+    let base = scopes.get(&(None, None));
     if let Some(windows) = base {
         default_gap(windows, found);
     }
     let percents = rules.iter().filter(|(_, rule)| rule.percent.is_some());
     for (place, rule) in percents {
-        if base.is_none() || rule.scope.is_none() {
+        if base.is_none() || (rule.scope.is_none() && rule.place.is_none()) {
             found.push(Mistake::new(
                 format!("rules[{place}].percent"),
                 rule.percent.map(|percent| percent.to_string()).unwrap_or_default(),
                 format!("there is nothing in {} that it could be a share of", rule.model),
-                "price the model for everybody, and let the percentage be for a customer, distributor or plan",
+                "price the model for everybody, and let the percentage be for a customer, distributor, plan or pipeline",
+            ));
+        }
+    }
+    shares_in_a_row(rules, found);
+}
+
+/// A call meets at most one share of each kind of scope and place.
+fn shares_in_a_row(rules: &[Placed<'_>], found: &mut Vec<Mistake>) {
+    let mut kinds = HashSet::new();
+    for (place, rule) in rules {
+        let Some(percent) = rule.percent else { continue };
+        let scope = rule.scope.as_ref().map(std::mem::discriminant);
+        let step = rule.place.as_ref().map(|place| place.step.is_some());
+        if kinds.insert((scope, step)) && kinds.len() == MOST_SHARES + 1 {
+            found.push(Mistake::new(
+                format!("rules[{place}].percent"),
+                percent.to_string(),
+                format!(
+                    "more than {MOST_SHARES} percentages of {} may follow each other",
+                    rule.model
+                ),
+                "write the price of one of them out",
             ));
         }
     }
@@ -191,7 +216,7 @@ fn one_form(group: &[Placed<'_>], found: &mut Vec<Mistake>) {
             format!("rules[{place}].percent"),
             format!("rules[{other}]"),
             "percentages and prices alternate between context tiers",
-            "use one of the two for all tiers of this scope and window",
+            "use one of the two for all tiers of this scope, pipeline and window",
         ));
     }
 }
@@ -224,7 +249,7 @@ fn contexts(group: &[Placed<'_>], found: &mut Vec<Mistake>) {
                 path,
                 shown(tier),
                 format!("it overlaps rules[{}]: calls would match twice", before.unwrap_or(*place)),
-                "remove one of the two, or let tiers, windows or scopes tell them apart",
+                "remove one of the two, or let tiers, windows, scopes or pipelines tell them apart",
             )),
         }
         before = Some(*place);
@@ -258,7 +283,7 @@ fn clock(minute: usize) -> String {
     format!("{day} {:02}:{:02}", minute / 60, minute % 60)
 }
 
-/// Two windows of one scope never hold the same minute.
+/// Two windows of one scope and place never hold the same minute.
 fn overlaps(windows: &Windows<'_>, found: &mut Vec<Mistake>) {
     let mut placed: Vec<(usize, Window)> =
         windows.iter().filter_map(|(window, group)| Some((group.first()?.0, (*window)?))).collect();
@@ -278,13 +303,13 @@ fn overlaps(windows: &Windows<'_>, found: &mut Vec<Mistake>) {
                 format!("rules[{place}].window"),
                 clock(minute),
                 format!("the window overlaps that of rules[{other}]"),
-                "let windows of one model and scope follow each other",
+                "let windows of one model, scope and pipeline follow each other",
             ));
         }
     }
 }
 
-/// For everybody a model is priced at all hours.
+/// For everybody, anywhere, a model is priced at all hours.
 fn default_gap(windows: &Windows<'_>, found: &mut Vec<Mistake>) {
     if windows.contains_key(&None) {
         return;

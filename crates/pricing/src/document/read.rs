@@ -6,8 +6,8 @@ use kernel::{Amount, Asset, Zone};
 use serde_json::Value;
 
 use super::{
-    ContextTier, Document, Fields, Findings, Item, Mistake, Node, Package, Period, Pricing, Rule,
-    Scope, Tier,
+    ContextTier, Document, Fields, Findings, Item, Mistake, Node, Package, Period, Place, Pricing,
+    Rule, Scope, Tier,
 };
 use crate::percent::Percent;
 use crate::rates::MILLION;
@@ -17,15 +17,19 @@ use crate::{Class, Classes, PricingData, Rates};
 const MOST_RULES: usize = 20_000;
 const LONGEST_NAME: usize = 200;
 const LONGEST_COUNTER: usize = 64;
+/// Names of flows have up to 200 characters.
+const LONGEST_PLACE: usize = 800;
 /// The most units that a price can be for: keeps sums of fractions within range.
 const MOST_PER: u64 = 1_000_000_000;
 const MOST_UNITS: u64 = u64::MAX >> 1;
 const PERIODS: [(&str, Period); 2] = [("day", Period::Day), ("month", Period::Month)];
-const RULE: [&str; 13] = [
+const RULE: [&str; 15] = [
     "model",
     "customer",
     "distributor",
     "plan",
+    "pipeline",
+    "step",
     "currency",
     "window",
     "context",
@@ -152,6 +156,7 @@ fn rule(node: &Node<'_>, found: &mut Findings) -> Option<Rule> {
     forms(&fields, found);
     Some(Rule {
         scope: scope(&fields, found),
+        place: place(&fields, found),
         currency: fields.optional("currency", found, asset),
         window: fields.optional("window", found, window),
         context: fields.optional("context", found, context),
@@ -207,6 +212,16 @@ fn scope(fields: &Fields<'_>, found: &mut Findings) -> Option<Scope> {
         );
     }
     scope
+}
+
+fn place(fields: &Fields<'_>, found: &mut Findings) -> Option<Place> {
+    let mut name =
+        |name| fields.optional(name, found, |node, found| node.text(LONGEST_PLACE, found));
+    let (pipeline, step) = (name("pipeline"), name("step"));
+    if let (None, Some(node)) = (fields.get("pipeline"), fields.get("step")) {
+        return found.note(&node, "a step of no pipeline", "add pipeline: the name of its flow");
+    }
+    Some(Place { pipeline: pipeline?, step })
 }
 
 fn window(node: &Node<'_>, found: &mut Findings) -> Option<Window> {

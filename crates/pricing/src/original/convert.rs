@@ -100,6 +100,7 @@ fn entries(path: &str, rule: &Rule, entries: &mut Vec<Entry>, found: &mut Vec<Mi
     let said = [
         ("currency", rule.currency.is_some()),
         ("customer, distributor or plan", rule.scope.is_some()),
+        ("pipeline", rule.place.is_some()),
         ("window", rule.window.is_some()),
         ("context", rule.context.is_some()),
         ("percent", rule.percent.is_some()),

@@ -4,7 +4,8 @@ use pricing::{Payer, Tokens};
 
 use crate::{mistakes, noon, quote, version};
 
-const ANYBODY: Payer<'static> = Payer { customer: "c", distributor: None, plan: None };
+const ANYBODY: Payer<'static> =
+    Payer { customer: "c", distributor: None, plan: None, pipeline: None, step: None };
 
 fn file(rule: &str) -> String {
     format!("currency: CNY\nrules:\n- model: m\n{rule}")
@@ -136,7 +137,7 @@ fn the_narrowest_rule_counts_and_percentages_are_of_the_next_wider() {
         - {model: m, customer: c, percent: '50'}\n\
         - {model: m, customer: own, rates: {input_per_million: '3000000', output_per_million: '0'}}\n";
     let costs = |customer, distributor, plan| {
-        let quote = quote(text, &Payer { customer, distributor, plan });
+        let quote = quote(text, &Payer { customer, distributor, plan, ..Payer::default() });
         quote.charge(&read(100)).unwrap().to_string()
     };
     assert_eq!(costs("x", None, None), "100");
@@ -147,6 +148,48 @@ fn the_narrowest_rule_counts_and_percentages_are_of_the_next_wider() {
     assert_eq!(costs("c", None, None), "50");
     assert_eq!(costs("c", Some("d"), None), "60");
     assert_eq!(costs("own", Some("d"), Some("gold")), "300");
+}
+
+#[test]
+fn a_steps_rule_goes_before_its_pipelines_and_a_scope_before_every_place() {
+    let text = "currency: CNY\nrules:\n\
+        - {model: m, rates: {input_per_million: '1000000', output_per_million: '0'}}\n\
+        - {model: m, pipeline: digest, percent: '50'}\n\
+        - {model: m, pipeline: digest, step: sum up, rates: {input_per_million: '300000', output_per_million: '0'}}\n\
+        - {model: m, pipeline: digest, step: night, window: {from: '22:00', until: '06:00'}, percent: '1'}\n\
+        - {model: m, plan: gold, percent: '80'}\n\
+        - {model: m, plan: gold, pipeline: digest, step: sum up, percent: '10'}\n\
+        - {model: m, plan: gold, pipeline: other, rates: {input_per_million: '7000000', output_per_million: '0'}}\n";
+    let costs = |plan, pipeline, step| {
+        let quote = quote(text, &Payer { customer: "x", distributor: None, plan, pipeline, step });
+        quote.charge(&read(100)).unwrap().to_string()
+    };
+    let (digest, gold) = (Some("digest"), Some("gold"));
+    assert_eq!(costs(None, None, None), "100");
+    assert_eq!(costs(None, None, Some("sum up")), "100", "outside of runs there is no step");
+    assert_eq!(costs(None, Some("unknown"), Some("sum up")), "100", "another flow's step");
+    assert_eq!(costs(None, digest, None), "50");
+    assert_eq!(costs(None, digest, Some("plan")), "50");
+    assert_eq!(costs(None, digest, Some("sum up")), "30");
+    assert_eq!(costs(None, digest, Some("night")), "50", "at noon the pipeline's counts");
+    assert_eq!(costs(None, Some("other"), Some("sum up")), "100", "the plan's own");
+    assert_eq!(costs(gold, None, None), "80");
+    assert_eq!(costs(gold, digest, Some("plan")), "40", "the plan's share of the pipeline's price");
+    assert_eq!(costs(gold, digest, Some("sum up")), "2.4", "10 % of 80 % of the step's price");
+    assert_eq!(costs(gold, Some("other"), None), "700");
+    let quote = quote(
+        text,
+        &Payer {
+            customer: "x",
+            distributor: None,
+            plan: gold,
+            pipeline: digest,
+            step: Some("sum up"),
+        },
+    );
+    let rules: Vec<usize> =
+        quote.explain(&read(1)).unwrap().lines.iter().filter_map(|line| line.rule).collect();
+    assert_eq!(rules, [2, 4, 5]);
 }
 
 #[test]
@@ -193,4 +236,26 @@ fn another_content_is_another_version() {
     assert_eq!(version(&text).id().len(), 32);
     assert_ne!(version(&text).id(), version(&input("price: '2'")).id());
     assert_eq!(mistakes(&text), []);
+}
+
+/// Versions are recorded under these names: whatever price files learn to say later, the name of
+/// what was said before stays.
+#[test]
+fn the_names_of_versions_that_are_recorded_stay() {
+    for (text, id) in [
+        (include_str!("../golden/recorded.yaml"), "c8e691352e48b9800ab85b7bfe7892c7"),
+        (
+            include_str!("../../../../examples/prices/simple.yaml"),
+            "4216025d0fd9023b245f65fa4240da9d",
+        ),
+        (
+            include_str!("../../../../examples/prices/original-tokens.yaml"),
+            "d84e0d4edb08a2dafd2b17c454cd2b63",
+        ),
+    ] {
+        assert_eq!(version(text).id().as_ref(), id, "{text}");
+    }
+    let text = include_str!("../golden/recorded.yaml");
+    let placed = text.replacen("plan: gold,", "plan: gold, pipeline: digest,", 1);
+    assert_ne!(version(&placed).id(), version(text).id(), "a place is part of the content");
 }

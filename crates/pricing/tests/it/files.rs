@@ -212,6 +212,58 @@ fn percentages_have_something_to_be_of() {
 }
 
 #[test]
+fn rules_are_held_against_others_of_their_scope_and_place() {
+    let with = |rules: &str| file(&format!("- {{model: m, {RATES}}}\n{rules}"));
+    let rule = |place: &str| format!("- {{model: m, {place}, {RATES}}}\n");
+    let one = |place: &str| with(&rule(place));
+    let two = |first: &str, second: &str| with(&format!("{}{}", rule(first), rule(second)));
+    assert_eq!(mistakes(&two("pipeline: p", "pipeline: p, step: s")), []);
+    assert_eq!(mistakes(&two("pipeline: p, step: s", "pipeline: p, step: t")), []);
+    assert_eq!(mistakes(&two("pipeline: p", "plan: g, pipeline: p")), []);
+    assert_eq!(mistakes(&with("- {model: m, pipeline: p, percent: '50'}\n")), []);
+    only(&two("pipeline: p", "pipeline: p"), "rules[2].context", "overlaps rules[1]");
+    let step = "plan: g, pipeline: p, step: s";
+    only(&two(step, step), "rules[2].context", "overlaps rules[1]");
+    only(&one("pipeline: p, context: {over: 5}"), "rules[1].context", "more than 0");
+    let window = "pipeline: p, window: {from: '09:00', until: '12:00'}";
+    only(
+        &two(window, &window.replace("09:00", "11:00")),
+        "rules[2].window",
+        "overlaps that of rules[1]",
+    );
+    only(&file("- {model: m, pipeline: p, percent: '50'}\n"), "rules[0].percent", "nothing in m");
+    only(&one("step: s"), "rules[1].step", "no pipeline");
+    only(&one("pipeline: null, step: s"), "rules[1].step", "no pipeline");
+    only(&one("pipeline: 7, step: s"), "rules[1].pipeline", "not text");
+    only(&one("pipeline: p, step: ''"), "rules[1].step", "empty");
+}
+
+#[test]
+fn so_many_shares_follow_each_other_that_sums_stay_exact() {
+    let mut text = file(&format!("- {{model: m, {RATES}}}\n"));
+    let places = ["", "pipeline: p, ", "pipeline: p, step: s, "];
+    let scopes = ["plan: g, ", "distributor: d, ", "customer: c, "];
+    let all = scopes.iter().flat_map(|scope| places.map(|place| format!("{scope}{place}")));
+    for (at, who) in all.enumerate() {
+        assert_eq!(mistakes(&text), [], "{at}");
+        text.extend([format!("- {{model: m, {who}percent: '99.9999'}}\n")]);
+        if at < 8 {
+            let payer = pricing::Payer {
+                customer: "c",
+                distributor: Some("d"),
+                plan: Some("g"),
+                pipeline: Some("p"),
+                step: Some("s"),
+            };
+            let tokens = pricing::Tokens { input: 1_000_000_000_000, ..Default::default() };
+            let quote = crate::quote(&text, &payer);
+            assert!(quote.explain(&tokens).is_ok() && quote.ceiling(1 << 40, 1 << 40).is_ok());
+        }
+    }
+    only(&text, "rules[9].percent", "more than 8 percentages");
+}
+
+#[test]
 fn a_model_has_one_currency() {
     let text = file(&format!(
         "- {{model: m, {RATES}}}\n- {{model: m, plan: p, currency: USD, {RATES}}}\n- {{model: n, currency: USD, {RATES}}}\n"

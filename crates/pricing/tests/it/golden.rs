@@ -16,6 +16,8 @@ fn golden_vectors_hold() {
             customer: text("customer").unwrap(),
             distributor: text("distributor"),
             plan: text("plan"),
+            pipeline: text("pipeline"),
+            step: text("step"),
         };
         let mut quote = version.quote("m", &payer, at(text("at").unwrap())).unwrap();
         for used in quote.used_mut() {

@@ -4,7 +4,8 @@ use pricing::{Payer, Tokens};
 
 use crate::{at, version};
 
-const ANYBODY: Payer<'static> = Payer { customer: "c", distributor: None, plan: None };
+const ANYBODY: Payer<'static> =
+    Payer { customer: "c", distributor: None, plan: None, pipeline: None, step: None };
 
 /// Dear inside the window, cheap outside.
 fn file(zone: &str, window: &str) -> String {

@@ -1,13 +1,13 @@
 //! An oracle of its own, with numbers of any size: it picks rules by looking at all of them and
 //! prices unit by unit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use pricing::{
-    Class, ContextTier, Document, Item, Payer, Period, PriceVersion, Pricing, Rule, Scope, Tier,
-    Tokens,
+    Class, ContextTier, Document, Item, Payer, Period, Place, PriceVersion, Pricing, Rule, Scope,
+    Tier, Tokens,
 };
 use proptest::prelude::*;
 
@@ -119,9 +119,20 @@ fn oracle(document: &Document, payer: &Payer<'_>, tokens: &Tokens, before: &Befo
         payer.plan.map(|name| Scope::Plan(name.to_owned())),
     ];
     let scopes = scopes.into_iter().flatten().map(Some).chain([None]);
-    let mut share = whole(1);
-    for scope in scopes {
-        let rule = document.rules.iter().find(|rule| rule.scope == scope && holds(rule.context));
+    let place = |step: Option<&str>| {
+        let (pipeline, step) = (payer.pipeline?.to_owned(), step.map(str::to_owned));
+        Some(Place { pipeline, step })
+    };
+    let places = [place(payer.step), place(None), None];
+    let order = scopes.flat_map(|scope| places.clone().map(|place| (scope.clone(), place)));
+    let (mut share, mut seen) = (whole(1), HashSet::new());
+    for (scope, place) in order {
+        // Outside of runs, and of steps, the places are one.
+        if !seen.insert((scope.clone(), place.clone())) {
+            continue;
+        }
+        let fits = |rule: &&Rule| rule.scope == scope && rule.place == place && holds(rule.context);
+        let rule = document.rules.iter().find(fits);
         let Some(rule) = rule else { continue };
         match rule.percent {
             Some(percent) => share *= decimal(&percent.to_string()) / whole(100),
@@ -207,9 +218,9 @@ fn share() -> impl Strategy<Value = String> {
         .prop_map(|parts| format!("  percent: '{}.{:04}'\n", parts / 10_000, parts % 10_000))
 }
 
-/// Rules of a scope, in one to three context tiers.
+/// Rules of a scope and place, in one to three context tiers.
 fn scope(
-    name: &'static str,
+    name: String,
     form: impl Strategy<Value = String> + Clone + 'static,
 ) -> impl Strategy<Value = String> {
     (prop::collection::vec(1_u64..800, 0..3), prop::collection::vec(form, 3)).prop_map(
@@ -227,18 +238,25 @@ fn scope(
     )
 }
 
+const SCOPES: [&str; 4] = ["", "  plan: p\n", "  distributor: d\n", "  customer: c\n"];
+const PLACES: [&str; 3] = ["", "  pipeline: f\n", "  pipeline: f\n  step: s\n"];
+
 fn file() -> impl Strategy<Value = String> {
-    let any = |name| prop_oneof![scope(name, share().boxed()), scope(name, prices().boxed())];
-    (
-        scope("", prices().boxed()),
-        prop::option::of(any("  plan: p\n")),
-        prop::option::of(any("  distributor: d\n")),
-        prop::option::of(any("  customer: c\n")),
-    )
-        .prop_map(|(base, plan, distributor, customer)| {
-            let more = [plan, distributor, customer].into_iter().flatten().collect::<String>();
-            format!("currency: CNY\nrules:\n{base}{more}")
-        })
+    let any = |name: String| {
+        let share = scope(name.clone(), share().boxed()).prop_map(|rules| (rules, true));
+        prop_oneof![share, scope(name, prices().boxed()).prop_map(|rules| (rules, false))]
+    };
+    let names = SCOPES.iter().flat_map(|scope| PLACES.map(|place| format!("{scope}{place}")));
+    let more =
+        names.skip(1).map(|name| prop::option::weighted(0.35, any(name))).collect::<Vec<_>>();
+    let few = |more: &Vec<Option<(String, bool)>>| {
+        more.iter().flatten().filter(|(_, share)| *share).count() <= 8
+    };
+    let more = more.prop_filter("shares in a row", few);
+    (scope(String::new(), prices().boxed()), more).prop_map(|(base, more)| {
+        let more: String = more.into_iter().flatten().map(|(rules, _)| rules).collect();
+        format!("currency: CNY\nrules:\n{base}{more}")
+    })
 }
 
 fn tokens() -> impl Strategy<Value = Tokens> {
@@ -255,19 +273,34 @@ fn tokens() -> impl Strategy<Value = Tokens> {
     })
 }
 
-const PAYERS: [Payer<'static>; 4] = [
-    Payer { customer: "c", distributor: Some("d"), plan: Some("p") },
-    Payer { customer: "other", distributor: Some("d"), plan: None },
-    Payer { customer: "other", distributor: None, plan: Some("p") },
-    Payer { customer: "other", distributor: Some("other"), plan: Some("other") },
+/// Customer, distributor and plan.
+const PAYERS: [(&str, Option<&str>, Option<&str>); 4] = [
+    ("c", Some("d"), Some("p")),
+    ("other", Some("d"), None),
+    ("other", None, Some("p")),
+    ("other", Some("other"), Some("other")),
 ];
+/// Pipeline and step.
+const CALLS: [(Option<&str>, Option<&str>); 4] =
+    [(Some("f"), Some("s")), (Some("f"), Some("other")), (Some("other"), Some("s")), (None, None)];
+
+fn payer() -> impl Strategy<Value = Payer<'static>> {
+    let (payers, calls) = (prop::sample::select(&PAYERS[..]), prop::sample::select(&CALLS[..]));
+    (payers, calls).prop_map(|((customer, distributor, plan), (pipeline, step))| Payer {
+        customer,
+        distributor,
+        plan,
+        pipeline,
+        step,
+    })
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
 
     #[test]
     fn every_charge_equals_the_oracles(
-        file in file(), tokens in tokens(), payer in prop::sample::select(&PAYERS[..]), used in 0_u64..1500,
+        file in file(), tokens in tokens(), payer in payer(), used in 0_u64..1500,
     ) {
         let version = PriceVersion::read(&file).map_err(|mistakes| TestCaseError::fail(format!("{file}\n{mistakes:#?}")))?;
         let mut quote = version.quote("m", &payer, noon()).unwrap();
@@ -287,7 +320,7 @@ proptest! {
 
     #[test]
     fn no_call_within_the_bounds_costs_more_than_the_ceiling(
-        file in file(), tokens in tokens(), payer in prop::sample::select(&PAYERS[..]), used in 0_u64..1500,
+        file in file(), tokens in tokens(), payer in payer(), used in 0_u64..1500,
         more in prop::array::uniform2(prop_oneof![Just(0_u64), 0_u64..900]),
     ) {
         let version = PriceVersion::read(&file).map_err(|mistakes| TestCaseError::fail(format!("{file}\n{mistakes:#?}")))?;

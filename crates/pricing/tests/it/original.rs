@@ -80,8 +80,9 @@ fn unknown_units_duplicates_and_bad_prices_are_found() {
 #[test]
 fn what_the_data_cannot_say_is_told() {
     let text = "currency: CNY\nrules:\n- {model: m, minimum: '1', rates: {input_per_million: '1', output_per_million: '1'}}\n\
-        - {model: n, prices: [{class: input, graduated: [{price: '1'}]}, {class: output, price: '1', per: 7}]}\n";
+        - {model: n, prices: [{class: input, graduated: [{price: '1'}]}, {class: output, price: '1', per: 7}]}\n\
+        - {model: o, pipeline: p, rates: {input_per_million: '1', output_per_million: '1'}}\n";
     let refused = PricingData::from_document(&Document::read(text).unwrap()).unwrap_err();
     let paths: Vec<&str> = refused.iter().map(|mistake| mistake.path.as_str()).collect();
-    assert_eq!(paths, ["rules[0]", "rules[1].prices", "rules[1].prices"]);
+    assert_eq!(paths, ["rules[0]", "rules[1].prices", "rules[1].prices", "rules[2]"]);
 }

@@ -131,5 +131,7 @@ async fn an_export_holds_every_record_once() {
         assert_eq!(cells("request_id"), ["r6", "r5", "r4", "r2", "r1", "r0"]);
         assert_eq!(cells("run_id"), ["run", "", "", "", "run", ""]);
         assert_eq!(cells("step"), ["4", "", "", "", "4", ""]);
+        assert_eq!(cells("pipeline"), ["digest", "", "", "", "digest", ""]);
+        assert_eq!(cells("node"), ["sum up", "", "", "", "sum up", ""]);
     }
 }
