@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use crate::load::Figures;
 use crate::process::Process;
@@ -27,11 +28,17 @@ pub(crate) struct FlowHttpArgs {
     /// Runs that wait for an answer when memory is looked at
     #[arg(long, default_value_t = 100_000)]
     waiting: u64,
+    /// WebSocket clients attached when events are timed
+    #[arg(long, default_value_t = 5_000)]
+    clients: usize,
     /// How long the server is left alone
     #[arg(long, default_value_t = 10)]
     idle_seconds: u64,
 }
 
+const PLAIN: &str = "name: plain\ndescription: Two nodes.\nnodes:\n  \
+    one: {type: transform, config: {set: {a: '= 1 + 1'}}}\n  two: {type: transform, config: {set: {b: '= a + 1'}}}\n\
+    edges: [{from: one, to: two}]\noutput: '= b'\n";
 const TWO: &str = "name: two\ndescription: Two calls.\nnodes:\n  \
     one: {type: llm, config: {model: sim-small, prompt: 'Say {n}', max_tokens: 30, output: a}}\n  \
     two: {type: llm, config: {model: sim-small, prompt: '{{ a }}', max_tokens: 30, output: b}}\n\
@@ -46,7 +53,7 @@ struct Bench<'a> {
     key: String,
 }
 
-pub(crate) fn run(args: &FlowHttpArgs) -> anyhow::Result<Value> {
+pub(crate) fn run(runtime: &Runtime, args: &FlowHttpArgs) -> anyhow::Result<Value> {
     std::fs::create_dir_all(&args.folder)?;
     let folder = tempfile::tempdir_in(&args.folder)?;
     let data = folder.path().join("data");
@@ -67,22 +74,45 @@ pub(crate) fn run(args: &FlowHttpArgs) -> anyhow::Result<Value> {
     ];
     let process = Process::start(&args.ledgerline, &arguments)?;
     let bench = Bench { args, process, this: std::env::current_exe()?, key: key(&data)? };
-    bench.publish(TWO)?;
-    bench.publish(ASK)?;
-    let runs =
-        bench.load(32, args.seconds, "/runs/wait", r#"{"assistant_id":"two","input":{}}"#)?;
-    let alone =
-        bench.load(1, args.seconds, "/runs/wait", r#"{"assistant_id":"two","input":{}}"#)?;
-    let starts = bench.load(32, args.seconds, "/runs", r#"{"assistant_id":"ask","input":{}}"#)?;
-    let waiting = bench.waiting(starts.requests)?;
+    [PLAIN, TWO, ASK].iter().try_for_each(|text| bench.publish(text))?;
+    let runs = |clients, flow: &str| {
+        let body = json!({"assistant_id": flow, "input": {}}).to_string();
+        bench.load(clients, args.seconds, "/runs/wait", &body)
+    };
+    let ask = r#"{"assistant_id":"ask","input":{}}"#;
+    let (plain, plain_alone) = (runs(32, "plain")?, runs(1, "plain")?);
+    let (metered, metered_alone) = (runs(32, "two")?, runs(1, "two")?);
+    let alone = bench.load(1, args.seconds, "/runs", ask)?;
+    let starts = bench.load(32, args.seconds, "/runs", ask)?;
+    let waiting = bench.waiting(alone.requests + starts.requests)?;
     let idle = bench.idle()?;
+    drop(bench);
+    let live = runtime.block_on(crate::live::run(&args.ledgerline, folder.path(), args.clients))?;
     Ok(json!({
-        "two_node_runs_32_clients": runs, "two_node_runs_1_client": alone, "starts_32_clients": starts,
-        "waiting": waiting, "idle": idle,
+        "two_node_runs_32_clients": plain, "two_node_runs_1_client": plain_alone,
+        "two_metered_calls_32_clients": metered, "two_metered_calls_1_client": metered_alone,
+        "starts_1_client": alone, "starts_32_clients": starts,
+        "waiting": waiting, "idle": idle, "live": live,
     }))
 }
 
-fn key(data: &Path) -> anyhow::Result<String> {
+/// One request on a connection of its own, such as `POST /flows`; the body of a good answer.
+pub(crate) fn ask(url: &str, key: &str, what: &str, body: &str) -> anyhow::Result<String> {
+    let host = url.trim_start_matches("http://").trim_end_matches('/');
+    let mut stream = TcpStream::connect(host)?;
+    write!(
+        stream,
+        "{what} HTTP/1.1\r\nhost: {host}\r\nx-api-key: {key}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    ensure!(answer.starts_with("HTTP/1.1 20"), "{what}: {answer}");
+    Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
+}
+
+pub(crate) fn key(data: &Path) -> anyhow::Result<String> {
     let dev: Value = serde_json::from_slice(&std::fs::read(data.join("dev.json"))?)?;
     let key = dev.pointer("/customer/api_key").and_then(Value::as_str);
     Ok(key.context("dev.json has a key")?.to_owned())
@@ -90,18 +120,7 @@ fn key(data: &Path) -> anyhow::Result<String> {
 
 impl Bench<'_> {
     fn publish(&self, text: &str) -> anyhow::Result<()> {
-        let host = self.process.url.trim_start_matches("http://").trim_end_matches('/');
-        let mut stream = TcpStream::connect(host)?;
-        write!(
-            stream,
-            "POST /flows HTTP/1.1\r\nhost: {host}\r\nx-api-key: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{text}",
-            self.key,
-            text.len()
-        )?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        ensure!(answer.starts_with("HTTP/1.1 201"), "a flow is not published: {answer}");
-        Ok(())
+        ask(&self.process.url, &self.key, "POST /flows", text).map(drop)
     }
 
     fn load(&self, clients: u64, seconds: f64, path: &str, body: &str) -> anyhow::Result<Figures> {

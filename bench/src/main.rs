@@ -4,6 +4,7 @@ mod customers;
 mod flow;
 mod flow_http;
 mod journal;
+mod live;
 mod load;
 mod machine;
 mod process;
@@ -66,7 +67,9 @@ fn main() -> anyhow::Result<()> {
         }
         Command::Customers(args) => customers::run(&runtime, &args),
         Command::Bare(args) => runtime.block_on(customers::bare(args)),
-        Command::FlowHttp(args) => say(&serde_json::to_string_pretty(&flow_http::run(&args)?)?),
+        Command::FlowHttp(args) => {
+            say(&serde_json::to_string_pretty(&flow_http::run(&runtime, &args)?)?)
+        }
         Command::Proxy(args) => runtime.block_on(proxy::run(args)),
         Command::Load(args) => {
             let figures = runtime.block_on(load::run(args))?;

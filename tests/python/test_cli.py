@@ -1,6 +1,7 @@
 """The commands and pages, as a new user meets them."""
 
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -115,3 +116,38 @@ def test_request_ids_and_health(server):
     assert forged.headers["x-request-id"] != "a b\tc"
     assert server.chat("a secret prompt").status_code == 200
     assert "secret prompt" not in server.logged()
+
+
+def test_settings_come_from_a_dotenv_file_and_the_environment_goes_before_it(tmp_path):
+    (tmp_path / ".env").write_text('LOG_LEVEL=WARNING\nAPP_NAME="Our agents" # for people\nCACHE_TTL=300\n')
+    clean = {name: value for name, value in os.environ.items() if name not in ("LOG_LEVEL", "APP_NAME", "CACHE_TTL", "DEBUG")}
+
+    def shown(**environment):
+        command = [BIN, "config", "check"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={**clean, **environment})
+        return done.returncode, done.stdout + done.stderr
+
+    code, text = shown()
+    assert code == 0 and "level: warn" in text and "app_name: Our agents" in text and "ttl_seconds: 300" in text, text
+    code, text = shown(LOG_LEVEL="ERROR")
+    assert code == 0 and "level: error" in text and "app_name: Our agents" in text, text
+    (tmp_path / ".env").write_text("LEDGERLINE_LOG_LEVL=warn\n")
+    code, text = shown()
+    assert code == 1 and "did you mean LEDGERLINE_LOG_LEVEL?" in text, text
+    (tmp_path / ".env").write_text("a line without a name\n")
+    code, text = shown()
+    assert code == 1 and ".env" in text, text
+
+
+def test_lines_can_go_to_a_file_and_an_address_has_its_pace(tmp_path):
+    file = tmp_path / "logs" / "api.log"
+    server = Server(tmp_path, environment={"LOG_FILE": str(file), "RATE_LIMIT_PER_MINUTE": "5"}).start()
+    answers = [server.client.get("/sessions") for _ in range(6)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429]
+    refused = answers[-1]
+    assert 1 <= int(refused.headers["retry-after"]) <= 60 and refused.json()["success"] is False
+    # The other surfaces and the probes go on.
+    assert server.client.get("/health").status_code == 200 and server.chat().status_code == 200
+    server.stop()
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert any(line["message"] == "listening" for line in lines), lines

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// The name it greets with.
     pub app_name: String,
+    /// The version it greets with; empty for this program's.
+    pub app_version: String,
     /// The environment it greets with; `production` asks browsers for HTTPS.
     pub environment: String,
     /// The folder of workflow files; nothing outside of it is ever read.
@@ -24,12 +26,15 @@ pub struct Config {
     pub websocket_ping_timeout: u64,
     /// WebSocket connections that a caller may have.
     pub max_connections: usize,
+    /// Requests in any 60 seconds from one address; 0 for any number.
+    pub rate_limit_per_minute: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             app_name: "Modular Agent API".to_owned(),
+            app_version: String::new(),
             environment: "development".to_owned(),
             workflows: PathBuf::from("configs/workflows"),
             run_wait_seconds: 300,
@@ -37,6 +42,7 @@ impl Default for Config {
             websocket_ping_interval: 20,
             websocket_ping_timeout: 10,
             max_connections: 100,
+            rate_limit_per_minute: 0,
         }
     }
 }

@@ -55,6 +55,11 @@ pub enum Error {
     /// The session was changed by others again and again.
     #[error("others change session {0:?} at this moment")]
     Contended(String),
+    /// The address has sent so many requests within a minute; when it may go on.
+    #[error(
+        "Rate limit exceeded: an address may send {0} requests in a minute; wait as Retry-After says"
+    )]
+    TooFast(usize, Duration),
     /// The key is empty, too long or not plain ASCII.
     #[error("an Idempotency-Key has 1 to 200 ASCII characters")]
     Key,
@@ -147,6 +152,10 @@ fn refused(error: &Error, message: String) -> web::Error {
         Error::NoWorkflow(_) => web::Error::new(StatusCode::CONFLICT, "workflow_gone", message),
         Error::Key => web::Error::new(StatusCode::BAD_REQUEST, "invalid_idempotency_key", message),
         Error::Conflict => web::Error::new(StatusCode::CONFLICT, "idempotency_conflict", message),
+        Error::TooFast(_, wait) => {
+            web::Error::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message)
+                .retry_after(*wait)
+        }
         Error::TooManyConnections(_) => {
             web::Error::new(StatusCode::TOO_MANY_REQUESTS, "too_many_connections", message)
                 .retry_after(Duration::from_secs(1))

@@ -4,6 +4,7 @@ mod analytics;
 mod answer;
 mod asked;
 mod history;
+mod pace;
 mod root;
 mod runs;
 mod sessions;
@@ -26,6 +27,8 @@ use utoipa_axum::routes;
 use web::Dialect;
 
 use crate::Agents;
+
+pub(crate) use pace::Pace;
 
 /// Below these, and in this dialect, is the agent API.
 pub const PATHS: &[(&str, Dialect)] = &[
@@ -69,7 +72,10 @@ pub fn router(agents: &Agents) -> Router {
         }
     }
     agents.parts().identity.govern(&governed, RULES);
-    let router = router.layer(from_fn(read_whole)).layer(DefaultBodyLimit::max(LARGEST));
+    let router = router
+        .layer(from_fn(read_whole))
+        .layer(DefaultBodyLimit::max(LARGEST))
+        .layer(from_fn_with_state(agents.clone(), pace::paced));
     web::speak(router, Dialect::Agents)
         .layer(from_fn_with_state(agents.clone(), dress))
         .with_state(agents.clone())

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::Config;
 use crate::connections::Connections;
 use crate::follow::Progress;
+use crate::http::Pace;
 use crate::hub::Hub;
 use crate::mirror::{Files, Mirror};
 
@@ -55,6 +56,7 @@ pub(crate) struct Inner {
     parts: Parts,
     hub: Hub,
     open: Connections,
+    pace: Pace,
     mirror: Mirror,
     providers: Arc<BTreeMap<String, String>>,
     /// The runs that are followed here, and how far they are.
@@ -78,6 +80,7 @@ impl Agents {
             parts,
             mirror,
             open: Connections::default(),
+            pace: Pace::default(),
             providers,
             followed: Mutex::default(),
             developer: OnceLock::new(),
@@ -97,6 +100,10 @@ impl Agents {
 
     pub(crate) fn open(&self) -> &Connections {
         &self.0.open
+    }
+
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.0.pace
     }
 
     pub(crate) fn mirror(&self) -> &Mirror {

@@ -95,11 +95,13 @@ pub(crate) struct Log {
     pub(crate) level: String,
     /// `auto`, `json` or `pretty`.
     pub(crate) format: LogFormat,
+    /// The file that lines are added to; empty for standard error.
+    pub(crate) file: PathBuf,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::default() }
+        Self { level: "info".to_owned(), format: LogFormat::default(), file: PathBuf::new() }
     }
 }
 

@@ -10,7 +10,11 @@ use crate::Agents;
 /// Greets whoever asks.
 pub(super) async fn greet(State(agents): State<Agents>) -> Json<ApiResponse> {
     let config = &agents.parts().config;
-    let data = json!({"version": env!("CARGO_PKG_VERSION"), "environment": config.environment,
+    let version = match config.app_version.as_str() {
+        "" => env!("CARGO_PKG_VERSION"),
+        version => version,
+    };
+    let data = json!({"version": version, "environment": config.environment,
         "docs_url": "/docs"});
     ApiResponse::with(format!("欢迎使用 {}", config.app_name), data, agents.now())
 }

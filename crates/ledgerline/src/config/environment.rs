@@ -24,13 +24,19 @@ const OF_COMMANDS: [&str; 2] = ["LEDGERLINE_API_KEY", "LEDGERLINE_URL"];
 
 /// Names of the modular agent API that mean something here. `HOST` and `PORT` are apart: together
 /// they are one setting.
-const ALIASES: [Alias; 8] = [
+const ALIASES: [Alias; 13] = [
     ("DATA_PATH", "data", |text| json!(text)),
+    // Before LOG_LEVEL, which says it more exactly.
+    ("DEBUG", "log.level", |text| if is_yes(text) { json!("debug") } else { Value::Null }),
     ("LOG_LEVEL", "log.level", |text| json!(level(text))),
+    ("LOG_FILE", "log.file", |text| json!(text)),
+    ("CACHE_TTL", "cache.ttl_seconds", scalar),
     ("CORS_ORIGINS", "server.cors_origins", list),
     ("SECRET_KEY", "security.secret", |text| json!(text)),
     ("APP_NAME", "agents.app_name", |text| json!(text)),
+    ("APP_VERSION", "agents.app_version", |text| json!(text)),
     ("ENVIRONMENT", "agents.environment", |text| json!(text)),
+    ("RATE_LIMIT_PER_MINUTE", "agents.rate_limit_per_minute", scalar),
     ("WEBSOCKET_PING_INTERVAL", "agents.websocket_ping_interval", scalar),
     ("WEBSOCKET_PING_TIMEOUT", "agents.websocket_ping_timeout", scalar),
 ];
@@ -45,7 +51,11 @@ pub(super) fn apply(
     let leaves = leaves(schema);
     for (alias, path, read) in ALIASES {
         if let Some(text) = environment.get(alias) {
-            put(settings, path, read(text), alias);
+            match read(text) {
+                // Many programs read DEBUG, and mean other things by it.
+                Value::Null => {}
+                value => put(settings, path, value, alias),
+            }
         }
     }
     listen(settings, schema, environment)?;
@@ -74,6 +84,10 @@ fn unknown(variable: &str, near: Option<String>) -> anyhow::Result<()> {
         Some(near) => bail!("unknown setting {variable}: did you mean {near}?"),
         None => bail!("unknown setting {variable}: see config/ledgerline.yaml for what there is"),
     }
+}
+
+fn is_yes(text: &str) -> bool {
+    matches!(text.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on")
 }
 
 /// `HOST` and `PORT` are the two halves of `server.listen`; a half that is absent stays.
@@ -221,6 +235,10 @@ mod tests {
             "log": {"level": "warn"}, "data": "7", "server": {"cors_origins": ["http://a", "http://b"]},
         });
         assert_eq!(tree, expected);
+        let level = |all: &[(&str, &str)]| applied(json!({}), all).unwrap()["log"]["level"].clone();
+        assert_eq!(level(&[("DEBUG", "true")]), "debug");
+        assert_eq!(level(&[("DEBUG", "true"), ("LOG_LEVEL", "warn")]), "warn");
+        assert_eq!(level(&[("DEBUG", "express:*")]), Value::Null);
         let tree = applied(json!({}), &[("CORS_ORIGINS", "[\"*\"]")]).unwrap();
         assert_eq!(tree["server"]["cors_origins"], json!(["*"]));
     }

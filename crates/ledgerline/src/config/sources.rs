@@ -18,16 +18,17 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// The file, if one is named, and this process's environment.
+    /// The file, if one is named, and this process's environment, with what `.env` adds to it.
     pub(crate) fn from_process(file: Option<&Path>) -> anyhow::Result<Self> {
         let text = match file {
             Some(file) => std::fs::read_to_string(file)
                 .with_context(|| format!("the configuration {} cannot be read", file.display()))?,
             None => String::new(),
         };
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
+        let mut environment = dotenv(Path::new(".env"))?;
+        environment.extend(std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        }));
         Ok(Self { text, environment })
     }
 
@@ -137,6 +138,16 @@ fn drop_unset(tree: &mut Value) {
 /// A text as YAML reads it: a number, a flag, a list, or itself.
 pub(super) fn scalar(text: &str) -> Value {
     located::read(text).map_or_else(|_no_yaml| Value::String(text.to_owned()), |(value, _)| value)
+}
+
+/// The variables in a file of `NAME=value` lines, if there is one.
+fn dotenv(file: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let lines = match dotenvy::from_path_iter(file) {
+        Ok(lines) => lines,
+        Err(error) if error.not_found() => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error).with_context(|| file.display().to_string()),
+    };
+    lines.map(|line| line.with_context(|| file.display().to_string())).collect()
 }
 
 #[cfg(test)]
