@@ -71,11 +71,11 @@ impl Agents {
 
 impl Connection {
     /// What it listens to from now on.
-    pub(crate) fn listens_to(&self, subscriptions: &BTreeSet<String>) {
+    pub(crate) fn listens_to(&self, subscriptions: BTreeSet<String>) {
         let mut known = self.known.lock();
         let own = known.all.get_mut(&self.of);
         if let Some(place) = own.and_then(|own| own.get_mut(&self.id)) {
-            place.clone_from(subscriptions);
+            *place = subscriptions;
         }
     }
 }

@@ -4,7 +4,7 @@ use events::{Bus, Message, Subscription};
 use kernel::{OrgId, Timestamp};
 use serde_json::{Value, json};
 
-use crate::Session;
+use crate::{Owner, Session};
 
 /// The longest piece of a text in one message, in bytes.
 const LONGEST_PIECE: usize = 16 * 1024;
@@ -37,14 +37,27 @@ impl Hub {
 
     /// Tells whoever listens. Never waits.
     pub(crate) fn push(&self, org_id: &OrgId, owner: &str, push: Push) {
-        let topic = format!("{}{owner}{BETWEEN}{}", beginning(org_id), push.session_id);
-        self.0.publish(&topic, push.text);
+        self.0.publish(&topic(org_id, owner, &push.session_id), push.text);
     }
 
-    /// What is told from now on in this organization.
-    pub(crate) fn listen(&self, org_id: &OrgId) -> Subscription {
-        self.0.subscribe(&format!("{}*", beginning(org_id)))
+    /// For what is told from now on: [`topic`]s, or [`everything`].
+    pub(crate) fn listen(&self) -> Subscription {
+        self.0.subscribe_later()
     }
+}
+
+/// What happens in one session.
+pub(crate) fn topic(org_id: &OrgId, owner: &str, session_id: &str) -> String {
+    format!("{}{owner}{BETWEEN}{session_id}", beginning(org_id))
+}
+
+/// What happens in all that the caller sees.
+pub(crate) fn everything(owner: &Owner) -> String {
+    let beginning = beginning(owner.org_id());
+    if owner.sees_all() {
+        return format!("{beginning}*");
+    }
+    format!("{beginning}{}{BETWEEN}*", owner.id())
 }
 
 fn beginning(org_id: &OrgId) -> String {
@@ -118,7 +131,9 @@ mod tests {
     #[tokio::test]
     async fn messages_say_whose_they_are_and_stay_in_their_organization() {
         let hub = Hub::new(Bus::new());
-        let (mut own, mut other) = (hub.listen(&"a".into()), hub.listen(&"ab".into()));
+        let (mut own, mut other) = (hub.listen(), hub.listen());
+        own.listen_to([topic(&"a".into(), "u", "s")]);
+        other.listen_to([topic(&"ab".into(), "u", "s"), topic(&"a".into(), "v", "s")]);
         hub.push(&"a".into(), "u", Push::chunk("s", "x", true, Timestamp::default()));
         let events::Event::Message(message) = own.next().await else { panic!() };
         assert_eq!(about(&message), Some(About { owner: "u", session_id: "s" }));

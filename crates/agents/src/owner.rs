@@ -43,6 +43,11 @@ impl Owner {
         &self.id
     }
 
+    /// Whether everything of the organization is the caller's to see.
+    pub(crate) const fn sees_all(&self) -> bool {
+        self.all
+    }
+
     /// Whether something of this owner, in the organization, is the caller's to see.
     pub fn sees(&self, org_id: &OrgId, owner: &str) -> bool {
         *org_id == self.caller.org_id && (self.all || owner == self.id)

@@ -1,6 +1,6 @@
 //! Who listens to what, and how a message gets there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -61,16 +61,22 @@ impl Bus {
 
     /// Listens to one topic (`prices`), or to all that begin alike (`runs.*`).
     pub fn subscribe(&self, filter: &str) -> Subscription {
-        let queue = Arc::new(Queue::default());
+        let mut subscription = self.subscribe_later();
+        subscription.listen_to([filter.to_owned()]);
+        subscription
+    }
+
+    /// Listens to nothing until [`Subscription::listen_to`] says to what.
+    pub fn subscribe_later(&self) -> Subscription {
+        Subscription { filters: BTreeSet::new(), queue: Arc::default(), bus: self.clone() }
+    }
+
+    pub(crate) fn join(&self, filter: &str, queue: &Arc<Queue>) {
         let mut subscribers = self.0.subscribers.write();
         match filter.strip_suffix('*') {
-            Some(start) => subscribers.beginnings.push((start.into(), Arc::clone(&queue))),
-            None => {
-                subscribers.exact.entry(filter.into()).or_default().push(Arc::clone(&queue));
-            }
+            Some(start) => subscribers.beginnings.push((start.into(), Arc::clone(queue))),
+            None => subscribers.exact.entry(filter.into()).or_default().push(Arc::clone(queue)),
         }
-        drop(subscribers);
-        Subscription { filter: filter.into(), queue, bus: self.clone() }
     }
 
     /// Whether other instances are reached, while the bridge runs and Redis answers.
@@ -127,8 +133,10 @@ impl Bus {
 
     pub(crate) fn leave(&self, filter: &str, queue: &Arc<Queue>) {
         let mut subscribers = self.0.subscribers.write();
-        if filter.ends_with('*') {
-            subscribers.beginnings.retain(|(_, other)| !Arc::ptr_eq(other, queue));
+        if let Some(beginning) = filter.strip_suffix('*') {
+            let gone =
+                |start: &str, other: &Arc<Queue>| start == beginning && Arc::ptr_eq(other, queue);
+            subscribers.beginnings.retain(|(start, other)| !gone(start, other));
         } else if let Some(others) = subscribers.exact.get_mut(filter) {
             others.retain(|other| !Arc::ptr_eq(other, queue));
             if others.is_empty() {

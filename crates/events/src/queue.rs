@@ -1,6 +1,6 @@
 //! A subscription: the messages that wait for one subscriber.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,15 +33,24 @@ pub enum Event {
     Gap,
 }
 
-/// Messages under the topics of one filter, from the moment of subscribing until it is dropped.
+/// Messages under the topics of some filters, from the moment of subscribing until it is dropped.
 #[derive(Debug)]
 pub struct Subscription {
-    pub(crate) filter: Box<str>,
+    pub(crate) filters: BTreeSet<String>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) bus: Bus,
 }
 
 impl Subscription {
+    /// Listens to these from now on, topics or beginnings as in [`Bus::subscribe`], and no more to what
+    /// it did before. A message that fits two of them comes twice.
+    pub fn listen_to(&mut self, filters: impl IntoIterator<Item = String>) {
+        let filters: BTreeSet<String> = filters.into_iter().collect();
+        filters.difference(&self.filters).for_each(|new| self.bus.join(new, &self.queue));
+        self.filters.difference(&filters).for_each(|old| self.bus.leave(old, &self.queue));
+        self.filters = filters;
+    }
+
     /// Waits for the next event. May be dropped at any time without losing one.
     pub async fn next(&mut self) -> Event {
         loop {
@@ -62,7 +71,7 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.bus.leave(&self.filter, &self.queue);
+        self.listen_to([]);
     }
 }
 

@@ -1,6 +1,6 @@
 //! `/ws`: what happens in sessions, told while it happens.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -18,11 +18,13 @@ use web::Path;
 
 use super::visitor::{Visitor, has_origin_of};
 use crate::connections::Connection;
-use crate::hub::{Push, about};
+use crate::hub::{Push, about, everything, topic};
 use crate::{Agents, Error, Owner};
 
 /// The largest message from a client, in bytes.
 const LARGEST: usize = 64 * 1024;
+/// What a connection that is quiet keeps for reading and for writing, in bytes; longer messages get more.
+const SMALL: usize = 4 * 1024;
 /// Sessions that one connection may listen to.
 const MOST_SUBSCRIPTIONS: usize = 200;
 /// All of the caller's sessions, those of the future included.
@@ -57,12 +59,15 @@ pub(super) async fn listen(
 ) -> web::Result<Response> {
     check_origin(&agents, &headers)?;
     let connection = agents.connect(&owner)?;
-    let told = agents.hub().listen(owner.org_id());
-    let upgrade = upgrade.max_message_size(LARGEST).max_frame_size(LARGEST);
+    let told = agents.hub().listen();
+    let upgrade = upgrade
+        .max_message_size(LARGEST)
+        .max_frame_size(LARGEST)
+        .read_buffer_size(SMALL)
+        .write_buffer_size(SMALL);
     Ok(upgrade.on_upgrade(move |socket| async move {
-        let listener =
-            Listener { agents, owner, connection, subscriptions: BTreeSet::new(), socket };
-        listener.serve(told).await;
+        let topics = BTreeMap::new();
+        Listener { agents, owner, connection, topics, told, socket }.serve().await;
     }))
 }
 
@@ -96,7 +101,9 @@ struct Listener {
     agents: Agents,
     owner: Owner,
     connection: Connection,
-    subscriptions: BTreeSet<String>,
+    /// The sessions listened to, and under which topic they are told of.
+    topics: BTreeMap<String, String>,
+    told: Subscription,
     socket: WebSocket,
 }
 
@@ -109,7 +116,7 @@ enum End {
 }
 
 impl Listener {
-    async fn serve(mut self, mut told: Subscription) {
+    async fn serve(mut self) {
         let config = &self.agents.parts().config;
         let every = Duration::from_secs(config.websocket_ping_interval.max(1));
         let patience = Duration::from_secs(config.websocket_ping_timeout.max(1));
@@ -125,7 +132,7 @@ impl Listener {
                     }
                     _ => Err(End::Gone),
                 },
-                news = told.next() => self.pass_on(news).await,
+                news = self.told.next() => self.pass_on(news).await,
                 _ = beat.tick() => {
                     if heard.elapsed() > every + patience {
                         Err(End::Gone)
@@ -191,8 +198,8 @@ impl Listener {
             }
             ("subscribe", Some(id)) => self.subscribe(id).await,
             ("unsubscribe", Some(id)) => {
-                self.subscriptions.remove(&id);
-                self.connection.listens_to(&self.subscriptions);
+                self.topics.remove(&id);
+                self.listen();
                 self.reply(json!({"type": "unsubscribed", "session_id": id, "timestamp": at})).await
             }
             ("subscribe" | "unsubscribe", None) => self.refuse("session_id is missing", None).await,
@@ -204,26 +211,41 @@ impl Listener {
     }
 
     async fn subscribe(&mut self, id: String) -> Result<(), End> {
-        if self.subscriptions.len() >= MOST_SUBSCRIPTIONS {
+        if self.topics.len() >= MOST_SUBSCRIPTIONS {
             let why = format!("a connection listens to {MOST_SUBSCRIPTIONS} sessions at most");
             return self.refuse(&why, Some(&id)).await;
         }
-        if id != EVERYTHING && self.agents.find_history(&self.owner, &id).await.is_err() {
-            return self.refuse("会话不存在: there is no such session", Some(&id)).await;
-        }
+        let topic = if id == EVERYTHING {
+            everything(&self.owner)
+        } else {
+            match self.agents.find_history(&self.owner, &id).await {
+                Ok(found) => topic(&found.org_id, &found.owner, &id),
+                Err(_unknown) => {
+                    let why = "会话不存在: there is no such session";
+                    return self.refuse(why, Some(&id)).await;
+                }
+            }
+        };
         let at = self.now();
         let reply = json!({"type": "subscribed", "session_id": id, "timestamp": at});
-        self.subscriptions.insert(id);
-        self.connection.listens_to(&self.subscriptions);
+        self.topics.insert(id, topic);
+        self.listen();
         self.reply(reply).await
     }
 
+    /// Hears of what is subscribed to, and of nothing else: of all who are connected, only those are
+    /// woken whom a message concerns.
+    fn listen(&mut self) {
+        self.connection.listens_to(self.topics.keys().cloned().collect());
+        match self.topics.get(EVERYTHING) {
+            // It includes the others.
+            Some(all) => self.told.listen_to([all.clone()]),
+            None => self.told.listen_to(self.topics.values().cloned()),
+        }
+    }
+
     fn concerns(&self, message: &events::Message) -> bool {
-        about(message).is_some_and(|about| {
-            let listens = self.subscriptions.contains(about.session_id)
-                || self.subscriptions.contains(EVERYTHING);
-            listens && self.owner.sees(self.owner.org_id(), about.owner)
-        })
+        about(message).is_some_and(|about| self.owner.sees(self.owner.org_id(), about.owner))
     }
 
     async fn pass_on(&mut self, news: Event) -> Result<(), End> {
@@ -241,7 +263,7 @@ impl Listener {
     }
 
     async fn snapshot(&mut self) -> Result<(), End> {
-        let ids: Vec<String> = self.subscriptions.iter().cloned().collect();
+        let ids: Vec<String> = self.topics.keys().cloned().collect();
         for id in ids.iter().filter(|id| *id != EVERYTHING) {
             match self.agents.find_history(&self.owner, id).await {
                 Ok(session) => {

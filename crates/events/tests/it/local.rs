@@ -71,3 +71,24 @@ async fn who_waits_is_woken() {
     assert!(matches!(event, Event::Message(message) if &message.payload[..] == b"now"));
     assert_eq!(bus.failure(), None);
 }
+
+#[tokio::test]
+async fn a_subscriber_changes_what_it_listens_to_and_loses_nothing_that_waits() {
+    let bus = Bus::new();
+    let mut own = bus.subscribe_later();
+    bus.publish("a", "before");
+    assert!(said(&mut own).is_empty());
+    own.listen_to(["a".to_owned(), "runs.*".to_owned()]);
+    bus.publish("a", "1");
+    own.listen_to(["b".to_owned(), "runs.*".to_owned()]);
+    for (topic, text) in [("a", "no"), ("b", "2"), ("runs.7", "3"), ("run", "no")] {
+        bus.publish(topic, text);
+    }
+    assert_eq!(said(&mut own), ["a 1", "b 2", "runs.7 3"]);
+    // One that is left by one stays with the other.
+    let mut other = bus.subscribe("runs.*");
+    own.listen_to([]);
+    bus.publish("runs.8", "4");
+    assert!(said(&mut own).is_empty());
+    assert_eq!(said(&mut other), ["runs.8 4"]);
+}
