@@ -11,6 +11,8 @@ from conftest import wait_until
 
 MARIADBD = shutil.which("mariadbd", path=os.environ["PATH"] + ":/usr/sbin")
 REDIS = shutil.which("redis-server")
+# With what its nodes fetch data from each other.
+GALERA = shutil.which("rsync") and next((path for path in ["/usr/lib/libgalera_smm.so", "/usr/lib/galera/libgalera_smm.so"] if os.path.exists(path)), None)
 
 
 def free_port():
@@ -71,7 +73,7 @@ class MariaDb(Process):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(exist_ok=True)
         port = free_port()
-        user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+        user = self.user()
         subprocess.run(
             ["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db",
              f"--datadir={self.folder}/data", f"--user={user}"],
@@ -84,6 +86,10 @@ class MariaDb(Process):
              "--innodb-buffer-pool-size=32M", *options],
             port,
         )
+
+    @staticmethod
+    def user():
+        return subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
 
     def sql(self, text):
         command = ["mariadb", "--no-defaults", "-h", "127.0.0.1", "-P", str(self.port), "-u", "root", "-N", "-e", text]
@@ -102,3 +108,36 @@ class MariaDb(Process):
             f"CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={primary.port}, MASTER_USER='root', "
             "MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1; START SLAVE"
         )
+
+
+class GaleraNode(MariaDb):
+    """A node of a Galera cluster. What it needs of the others it fetches with rsync, which as root would
+    drop root's rights: so it runs as the server's own user."""
+
+    def __init__(self, folder, first=None):
+        base = free_port()
+        self.address = f"127.0.0.1:{base}"
+        joins = [f"--wsrep-cluster-address=gcomm://{(first or self).address}", *([] if first else ["--wsrep-new-cluster"])]
+        super().__init__(
+            folder, 2 if first else 1, "--innodb-autoinc-lock-mode=2", "--wsrep-on=ON", f"--wsrep-provider={GALERA}",
+            "--wsrep-cluster-name=ledgerline", "--wsrep-node-address=127.0.0.1", "--wsrep-sst-method=rsync",
+            f"--wsrep-sst-receive-address=127.0.0.1:{free_port()}", "--wsrep-sync-wait=1",
+            f"--wsrep-provider-options=base_host=127.0.0.1;base_port={base};gmcast.listen_addr=tcp://{self.address};"
+            f"ist.recv_addr=127.0.0.1:{free_port()}",
+            *joins,
+        )
+        for path in [self.folder, *self.folder.rglob("*")]:
+            shutil.chown(path, self.user())
+
+    @staticmethod
+    def user():
+        return "mysql" if os.geteuid() == 0 else MariaDb.user()
+
+    def answers(self):
+        return "ON" in self.sql("SHOW STATUS LIKE 'wsrep_ready'").stdout
+
+
+def galera_cluster(folder):
+    """Two nodes that are yet to be started, the first before the other."""
+    first = GaleraNode(folder / "node-1")
+    return first, GaleraNode(folder / "node-2", first)

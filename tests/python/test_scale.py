@@ -4,8 +4,11 @@ import concurrent.futures
 import decimal
 import itertools
 import json
+import os
+import pathlib
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import uuid
@@ -13,7 +16,7 @@ import uuid
 import httpx
 import pytest
 from conftest import BIN, Server, customer_report, run_customer, wait_until
-from services import MARIADBD, REDIS, MariaDb, Redis, free_port
+from services import GALERA, MARIADBD, REDIS, MariaDb, Redis, free_port, galera_cluster
 from test_mysql import URL, config
 from test_mysql import verify as verify_books
 
@@ -21,6 +24,7 @@ D = decimal.Decimal
 
 needs_mysql = pytest.mark.skipif(not URL, reason="no MySQL-compatible server (LEDGERLINE_TEST_MYSQL_URL)")
 needs_redis = pytest.mark.skipif(not REDIS, reason="redis-server is not installed")
+needs_galera = pytest.mark.skipif(not (MARIADBD and GALERA), reason="mariadbd or Galera is not installed")
 needs_mariadbd = pytest.mark.skipif(not MARIADBD, reason="mariadbd is not installed")
 
 
@@ -48,6 +52,14 @@ def instances(tmp_path):
         verify_books(servers[0].folder)
     for thing in begun:
         thing.kill()
+
+
+@pytest.fixture
+def open_folder():
+    """A folder that the user of a database server reaches, too."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.chmod(folder, 0o755)
+        yield pathlib.Path(folder)
 
 
 def figure(server, name):
@@ -137,10 +149,8 @@ def test_redis_that_is_not_there_hinders_no_start(instances, tmp_path):
     assert refused.returncode != 0 and "redis.url" in refused.stderr and "hunter2" not in refused.stderr
 
 
-@needs_mysql
-def test_a_thousand_posts_from_sixteen_threads_are_a_thousand(instances):
-    shared = config()
-    one, two = instances(shared, port=free_port()), instances(shared, port=free_port())
+def post_a_thousand(one, two):
+    """A customer's server posts a thousand records to two instances, one of them killed in the middle."""
     customer = one.dev["customer"]
 
     def posted(url):
@@ -160,6 +170,24 @@ def test_a_thousand_posts_from_sixteen_threads_are_a_thousand(instances):
     assert report["repeated"] > 0, "answers were lost"
     assert posted(one.url) == posted(two.url) == 1000
     assert (report["after"], one.wallet(customer["org_id"])["available"]) == ("90", "90")
+
+
+@needs_mysql
+def test_a_thousand_posts_from_sixteen_threads_are_a_thousand(instances):
+    shared = config()
+    post_a_thousand(instances(shared, port=free_port()), instances(shared, port=free_port()))
+
+
+@needs_galera
+def test_two_instances_on_two_nodes_of_a_cluster_keep_one_book(open_folder, instances):
+    nodes = [instances.process(node) for node in galera_cluster(open_folder)]
+    assert nodes[1].run("SHOW STATUS LIKE 'wsrep_cluster_size'").split()[1] == "2"
+    name = "ledgerline_test_galera"
+    nodes[0].run(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+    shared = lambda node: {
+        "database": {"url": f"mysql://root@127.0.0.1:{node.port}/{name}"}, "security": {"secret": "s" * 40},
+    }
+    post_a_thousand(*(instances(shared(node), port=free_port()) for node in nodes))
 
 
 class RoundRobin:
