@@ -13,7 +13,7 @@ import pytest
 import websockets
 from websockets.sync.client import connect
 
-from conftest import Server, upstream_config, Simulator
+from conftest import Server, upstream_config, Simulator, wait_until
 
 HELLO = {"initial_state": {"messages": [{"role": "user", "content": "你好, what is 2+2?"}]}}
 ONE_CALL = {
@@ -391,6 +391,39 @@ def test_a_question_is_answered_and_a_run_cancelled(server):
     assert json.loads(events(client.get(f"{path}/stream"))[-1][1])["type"] == "error"
     listed = client.get(f"/workflows/{flow}/executions").json()
     assert listed["total"] == 2 and {row["status"] for row in listed["executions"]} == {"completed", "error"}
+
+
+def test_the_shipped_workflows_work_and_their_tools_really_do(server):
+    client = local(server)
+
+    def load(name):
+        answer = client.post("/workflows/load", params={"config_path": f"configs/workflows/{name}.yaml"})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["data"]["workflow_id"]
+
+    def run(name, **state):
+        answer = client.post(f"/workflows/{load(name)}/run", json={"initial_state": state})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    asked = '[[tool:calculator {"expression":"6*7"}]]'
+    done = run("react", messages=[{"role": "user", "content": asked}])
+    assert done["status"] == "completed", done
+    assert "42" in json.dumps(done["result"]["tool_results"]), done["result"]
+    for name, state in [("plan_execute", {"goal": "tea"}), ("collaborative", {"question": "Is it late?"})]:
+        done = run(name, **state)
+        assert done["status"] == "completed" and done["result"], done
+    waits = run("human_review", request="a note")
+    path = f"/workflows/executions/{waits['execution_id']}"
+    for decision in ("revise", "approve"):
+        assert client.get(path).json()["questions"], client.get(path).json()
+        answer = client.post(f"{path}/answer", json={"answer": {"decision": decision, "remarks": "shorter"}})
+        assert answer.status_code == 200, answer.text
+        if decision == "revise":
+            first = waits["questions"][0]["step"]
+            wait_until(lambda: [q for q in client.get(path).json().get("questions", []) if q["step"] != first], "the next draft")
+    events(client.get(f"{path}/stream"))
+    assert client.get(path).json()["result"]["outcome"] == "approved"
 
 
 def test_a_stream_goes_on_where_it_was_cut_byte_by_byte(start):
