@@ -244,8 +244,13 @@ impl Listener {
         }
     }
 
+    /// What waits here may be of a session that is no longer listened to.
     fn concerns(&self, message: &events::Message) -> bool {
-        about(message).is_some_and(|about| self.owner.sees(self.owner.org_id(), about.owner))
+        about(message).is_some_and(|about| {
+            let listens = [about.session_id, EVERYTHING];
+            listens.iter().any(|id| self.topics.contains_key(*id))
+                && self.owner.sees(self.owner.org_id(), about.owner)
+        })
     }
 
     async fn pass_on(&mut self, news: Event) -> Result<(), End> {
