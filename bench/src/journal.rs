@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use kernel::{Amount, Secret, SystemClock, Timestamp};
+use kernel::{Amount, ChargeId, Secret, SystemClock, Timestamp};
 use ledger::{
     AccountKey, AccountKind, Charge, Command, Config, HoldId, HoldLeg, Journal, JournalError, Leg,
     MIGRATIONS, Operation, Receipt, verify,
@@ -20,8 +20,13 @@ pub(crate) async fn sqlite(folder: &Path, seconds: f64) -> anyhow::Result<Value>
         let url =
             Secret::from(format!("sqlite:{}", folder.join(format!("j{callers}.db")).display()));
         let database = Database::open(&url, folder).await?;
-        all.insert(callers.to_string(), json!(measure(&[database], callers, seconds).await?));
+        let pairs = measure(&[database], (callers, as_calls_are), seconds).await?;
+        all.insert(callers.to_string(), json!(pairs));
     }
+    let url = Secret::from(format!("sqlite:{}", folder.join("unordered.db").display()));
+    let database = Database::open(&url, folder).await?;
+    let pairs = measure(&[database], (256, in_no_order), seconds).await?;
+    all.insert("256, ids in no order".to_owned(), json!(pairs));
     Ok(Value::Object(all))
 }
 
@@ -33,12 +38,29 @@ pub(crate) async fn mysql(server: &str, folder: &Path, seconds: f64) -> anyhow::
     admin.execute(Statement::new(create, vec![])).await?;
     let url = Secret::from(format!("{server}/{name}"));
     let databases = [Database::open(&url, folder).await?, Database::open(&url, folder).await?];
-    let measured = measure(&databases, 256, seconds).await;
+    let measured = measure(&databases, (256, as_calls_are), seconds).await;
     admin.execute(Statement::new(format!("DROP DATABASE {name}"), vec![])).await?;
     Ok(json!(measured?))
 }
 
-async fn measure(databases: &[Database], callers: usize, seconds: f64) -> anyhow::Result<f64> {
+/// Names an operation.
+type Name = fn() -> String;
+
+/// As the gateway names calls: each id is later than all before it.
+fn as_calls_are() -> String {
+    ChargeId::generate().as_str().to_owned()
+}
+
+/// As callers may name theirs: each falls anywhere among those before it.
+fn in_no_order() -> String {
+    as_calls_are().chars().rev().collect()
+}
+
+async fn measure(
+    databases: &[Database],
+    (callers, name): (usize, Name),
+    seconds: f64,
+) -> anyhow::Result<f64> {
     let first = databases.first().context("one database at least")?;
     first.migrate(MIGRATIONS).await?;
     let journals = databases
@@ -54,9 +76,11 @@ async fn measure(databases: &[Database], callers: usize, seconds: f64) -> anyhow
     journal.submit(Operation::new("grant", Command::Transfer { legs: vec![leg] })).await?;
     let begun = Instant::now();
     let end = begun + Duration::from_secs_f64(seconds);
-    let tasks: Vec<_> = (0..callers)
-        .zip(journals.iter().cycle())
-        .map(|(caller, journal)| tokio::spawn(pairs(journal.clone(), caller, end)))
+    let tasks: Vec<_> = journals
+        .iter()
+        .cycle()
+        .take(callers)
+        .map(|journal| tokio::spawn(pairs(journal.clone(), name, end)))
         .collect();
     let mut done = 0_u32;
     for task in tasks {
@@ -75,17 +99,18 @@ fn account(owner: &str, kind: AccountKind) -> anyhow::Result<AccountKey> {
     Ok(AccountKey::new(owner, kind, "CNY".parse()?))
 }
 
-async fn pairs(journal: Journal, caller: usize, end: Instant) -> anyhow::Result<u32> {
+async fn pairs(journal: Journal, name: Name, end: Instant) -> anyhow::Result<u32> {
     let wallet = account("customer", AccountKind::Wallet)?;
     let revenue = account("platform", AccountKind::Revenue)?;
     let mut done = 0;
     while Instant::now() < end {
+        let call = name();
         let hold = Command::Hold {
             legs: vec![HoldLeg { account: wallet.clone(), amount: Amount::from_nanos(1_000) }],
             claims: Vec::new(),
             lease_until: Timestamp::from_micros(i64::MAX),
         };
-        let held = submit(&journal, Operation::new(format!("call:{caller}:{done}"), hold)).await?;
+        let held = submit(&journal, Operation::new(format!("call:{call}"), hold)).await?;
         let charge = Charge { leg: 0, to: revenue.clone(), amount: Amount::from_nanos(600) };
         let settle = Command::Settle {
             hold: HoldId(held.seq),
@@ -93,7 +118,7 @@ async fn pairs(journal: Journal, caller: usize, end: Instant) -> anyhow::Result<
             max_debt: Amount::ZERO,
             tokens: 0,
         };
-        submit(&journal, Operation::new(format!("settle:{caller}:{done}"), settle)).await?;
+        submit(&journal, Operation::new(format!("settle:{call}"), settle)).await?;
         done += 1;
     }
     Ok(done)

@@ -12,7 +12,6 @@ use http::{StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 #[derive(Args)]
@@ -38,7 +37,7 @@ pub(crate) async fn run(args: ProxyArgs) -> anyhow::Result<()> {
         Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
     let router =
         Router::new().fallback(forward).with_state(Proxy { client, upstream: args.upstream });
-    let listener = TcpListener::bind(args.listen).await.context("the proxy cannot listen")?;
+    let listener = web::listen(args.listen).context("the proxy cannot listen")?;
     crate::say(&format!("bare proxy on http://{}", listener.local_addr()?))?;
     let lanes = web::Lanes::start()?;
     let stop = CancellationToken::new();

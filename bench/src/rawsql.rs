@@ -27,14 +27,47 @@ pub(crate) fn run(folder: &Path, seconds: f64) -> anyhow::Result<Value> {
             json!({"pairs_per_second": pairs, "commit_p50_us": p50, "commit_p99_us": p99}),
         );
     }
+    // What a commit takes depends on what the disk and the processor did just before: latencies at a
+    // pace are compared with commits at that pace.
+    for (name, per_second) in PACES {
+        let (p50, p99) = paced(&folder.join(format!("raw-{name}.db")), per_second, seconds)?;
+        all.insert(name.to_owned(), json!({"commit_p50_us": p50, "commit_p99_us": p99}));
+    }
     Ok(Value::Object(all))
 }
 
-fn measure(file: &Path, batch: usize, seconds: f64) -> anyhow::Result<(f64, u64, u64)> {
-    let mut connection = Connection::open(file)?;
+/// The commits of so many calls per second, two to a call.
+const PACES: [(&str, f64); 2] = [("at_200_per_second", 400.0), ("at_50_per_second", 100.0)];
+
+/// How long one commit takes, begun at fixed times.
+#[expect(clippy::disallowed_methods, reason = "a thread of its own that keeps time")]
+fn paced(file: &Path, per_second: f64, seconds: f64) -> anyhow::Result<(u64, u64)> {
+    let mut connection = open(file)?;
+    let begun = Instant::now();
+    let mut commits = Vec::new();
+    for number in 0_u32.. {
+        let due = begun + Duration::from_secs_f64(f64::from(number) / per_second);
+        if due > begun + Duration::from_secs_f64(seconds) {
+            break;
+        }
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let at = Instant::now();
+        write(&mut connection, u64::from(number / 2), 1, if number % 2 == 0 { -1 } else { 1 })?;
+        commits.push(u64::try_from(at.elapsed().as_micros())?);
+    }
+    Ok(quantiles(&mut commits))
+}
+
+fn open(file: &Path) -> anyhow::Result<Connection> {
+    let connection = Connection::open(file)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.execute_batch(SCHEMA)?;
+    Ok(connection)
+}
+
+fn measure(file: &Path, batch: usize, seconds: f64) -> anyhow::Result<(f64, u64, u64)> {
+    let mut connection = open(file)?;
     let begun = Instant::now();
     let end = begun + Duration::from_secs_f64(seconds);
     let (mut next, mut commits) = (0_u64, Vec::new());

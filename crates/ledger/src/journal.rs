@@ -151,7 +151,12 @@ impl Journal {
 
     /// Operations that wait to be written.
     pub fn waiting(&self) -> usize {
-        self.queue.max_capacity().saturating_sub(self.queue.capacity())
+        self.capacity().saturating_sub(self.queue.capacity())
+    }
+
+    /// Operations that may wait to be written.
+    pub fn capacity(&self) -> usize {
+        self.queue.max_capacity()
     }
 
     /// Adds the journal's figures.

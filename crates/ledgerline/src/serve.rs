@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use identity::{Identity, NewKey, PLATFORM, Role};
-use store::DataFolder;
+use store::{DataFolder, Database};
 use tokio::net::TcpListener;
 
 use crate::app::App;
@@ -38,8 +38,7 @@ pub(crate) async fn run(args: ServeArgs) -> anyhow::Result<()> {
     logging::init(&config.log, config.server.log_requests)?;
     let app = App::open(&config).await?;
     let address = config.server.listen;
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener = web::listen(address).with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr()?;
     if args.dev {
         dev::seed(&app.engines, address).await?;
@@ -58,6 +57,7 @@ async fn serve(app: App, listener: TcpListener, config: &Config) -> anyhow::Resu
     let measuring = tokio::spawn(ledger::measure_replica(engines.metering.reader().clone()));
     let sweeping = tokio::spawn(sweeper.run());
     let refreshing = tokio::spawn(prices.keep_fresh());
+    let making_room = tokio::spawn(make_room(engines.database.clone()));
     let syncing = tokio::spawn(sync.run());
     let purging = tokio::spawn(purge(engines.gateway.clone(), engines.admin.clone()));
     let recording = tokio::spawn(engines.identity.clone().keep_recording_uses());
@@ -77,6 +77,7 @@ async fn serve(app: App, listener: TcpListener, config: &Config) -> anyhow::Resu
     measuring.abort();
     sweeping.abort();
     refreshing.abort();
+    making_room.abort();
     syncing.abort();
     purging.abort();
     recording.abort();
@@ -92,6 +93,14 @@ async fn serve(app: App, listener: TcpListener, config: &Config) -> anyhow::Resu
     drop(lanes);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Without room, commits are slower and no more.
+async fn make_room(database: Database) {
+    if let Err(error) = database.make_room().await {
+        let error = &error as &dyn std::error::Error;
+        tracing::warn!(error, "the disk has no room for the write-ahead log");
+    }
 }
 
 async fn purge(gateway: gateway::Gateway, admin: admin::Admin) {

@@ -21,7 +21,6 @@ use http::header::CONTENT_TYPE;
 use models::sim::{Directive, SimRefusal, SimRequest, Style, embeddings};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::say;
@@ -93,8 +92,7 @@ enum Ready {
 
 pub(crate) async fn run(args: SimulateArgs) -> anyhow::Result<()> {
     let listen = args.listen;
-    let listener =
-        TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = web::listen(listen).with_context(|| format!("cannot listen on {listen}"))?;
     say(&format!("simulated provider on http://{}", listener.local_addr()?))?;
     let stop = CancellationToken::new();
     let stopping = stop.clone();

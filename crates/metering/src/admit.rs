@@ -161,7 +161,8 @@ impl Metering {
                 lease_until: started_at.after(self.config().lease()),
             },
         };
-        let receipt = self.journal().submit(Unit { operation, attachments: Vec::new() }).await?;
+        let unit = Unit { operation, attachments: Vec::new() };
+        let receipt = self.take_hold(unit).await?;
         if let Outcome::Refused(refusal @ Refusal::LimitReached { .. }) = receipt.outcome {
             return Err(rules.refused(refusal, &ask));
         }
@@ -187,6 +188,11 @@ impl Metering {
             span: None,
             _lease: lease,
         })
+    }
+
+    async fn take_hold(&self, unit: Unit) -> Result<Receipt> {
+        let _turn = self.turns().next().await?;
+        Ok(self.journal().submit(unit).await?)
     }
 
     /// Covers so many more tokens of output, for an answer that has outgrown its hold.

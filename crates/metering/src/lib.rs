@@ -31,6 +31,7 @@ mod statement;
 mod store;
 mod summary;
 mod trace;
+mod turns;
 mod usage;
 
 pub use admit::{Admission, Call, RunStep, Surface};

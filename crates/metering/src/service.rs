@@ -9,6 +9,7 @@ use ledger::Journal;
 use crate::leases::Leases;
 use crate::limits::LimitCache;
 use crate::metrics::Metrics;
+use crate::turns::Turns;
 use crate::{Config, PriceBook};
 
 /// The metered call's service. Cheap to clone.
@@ -20,6 +21,7 @@ struct Parts {
     journal: Journal,
     reader: Reader,
     prices: PriceBook,
+    turns: Turns,
     leases: Leases,
     limits: LimitCache,
     clock: SharedClock,
@@ -39,8 +41,18 @@ impl Metering {
     ) -> Self {
         let metrics = Metrics::default();
         let (leases, limits) = (Leases::new(metrics.open.clone()), LimitCache::default());
-        let reader = reader.into();
-        Self(Arc::new(Parts { journal, reader, prices, leases, limits, clock, config, metrics }))
+        let (reader, turns) = (reader.into(), Turns::new(journal.capacity()));
+        Self(Arc::new(Parts {
+            journal,
+            reader,
+            prices,
+            turns,
+            leases,
+            limits,
+            clock,
+            config,
+            metrics,
+        }))
     }
 
     /// The prices in force.
@@ -68,6 +80,10 @@ impl Metering {
     /// Where lists and reports are read.
     pub fn reader(&self) -> &Reader {
         &self.0.reader
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.0.turns
     }
 
     pub(crate) fn leases(&self) -> &Leases {

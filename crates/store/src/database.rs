@@ -73,6 +73,14 @@ impl Database {
         Ok(self.transaction(vec![statement]).await?.into_iter().sum())
     }
 
+    /// Takes the disk space that quick commits want, beside the writer.
+    pub async fn make_room(&self) -> Result<()> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.make_room().await,
+            Self::MySql(_) => Ok(()),
+        }
+    }
+
     /// Leaves everything in order: the write-ahead log is folded in, connections are closed.
     pub async fn close(&self) {
         match self {

@@ -37,7 +37,7 @@ pub use health::{Check, health_router};
 pub use lanes::Lanes;
 pub use observe::{Billed, RequestId, UpstreamTime, observe};
 pub use outside::{Outside, OutsideError, read_at_most};
-pub use server::{Stop, serve};
+pub use server::{Stop, listen, serve};
 pub use traffic::Traffic;
 
 /// What a handler gives.

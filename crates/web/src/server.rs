@@ -1,6 +1,7 @@
 //! The server loop: accept, serve, and stop without cutting anyone off.
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +24,18 @@ use crate::{Config, Lanes};
 
 /// After a failed accept (such as no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that the system completes before they are accepted; it caps this by its own limit. With
+/// few, a burst of clients meets silence, and each tries again only after a second.
+const BACKLOG: u32 = 4096;
+
+/// Listens at this address, for a burst of connections too.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// How a server is told to stop.
 #[derive(Clone, Debug, Default)]
@@ -194,7 +207,7 @@ impl Connection {
     }
 }
 
-fn prepared(stream: std::net::TcpStream) -> std::io::Result<TcpStream> {
+fn prepared(stream: std::net::TcpStream) -> io::Result<TcpStream> {
     // Without this, small frames wait for the peer's delayed acknowledgement (40 ms).
     stream.set_nodelay(true)?;
     TcpStream::from_std(stream)

@@ -5,6 +5,7 @@ mod cache;
 mod conformance;
 mod migrations;
 mod reader;
+mod room;
 
 use store::{Migration, Statement, Value};
 
