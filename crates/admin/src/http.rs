@@ -26,8 +26,7 @@ use ledger::Journal;
 use metering::Metering;
 use models::Models;
 use store::Database;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use web::{Routes, routes};
 
 /// What the routes of `/admin` work on.
 #[derive(Clone, Debug)]
@@ -67,18 +66,17 @@ impl Admin {
 
 /// The routes of `/admin`, to be nested there.
 pub fn router(admin: Admin) -> Router {
-    admin.identity.govern(&document(), RULES);
-    let (routes, _document) = routes().split_for_parts();
-    web::speak(routes, web::Dialect::Problem).with_state(admin)
+    let routes = routes();
+    admin.identity.govern(routes.paths("/admin"), RULES);
+    web::speak(routes.router(), web::Dialect::Problem).with_state(admin)
 }
 
 /// Their documentation.
 pub fn document() -> utoipa::openapi::OpenApi {
-    let (_routes, document) = routes().split_for_parts();
-    utoipa::openapi::OpenApi::default().nest("/admin", document)
+    utoipa::openapi::OpenApi::default().nest("/admin", routes().document())
 }
 
-fn routes() -> OpenApiRouter<Admin> {
+fn routes() -> Routes<Admin> {
     directory()
         .merge(access_routes())
         .routes(routes!(money::create_grant))
@@ -101,8 +99,8 @@ fn routes() -> OpenApiRouter<Admin> {
 }
 
 /// Low-balance alerts.
-fn alert_routes() -> OpenApiRouter<Admin> {
-    OpenApiRouter::new()
+fn alert_routes() -> Routes<Admin> {
+    Routes::new()
         .routes(routes!(alerts::create_alert, alerts::list_alerts))
         .routes(routes!(alerts::get_alert, alerts::change_alert, alerts::delete_alert))
         .routes(routes!(alerts::list_alert_deliveries))
@@ -110,8 +108,8 @@ fn alert_routes() -> OpenApiRouter<Admin> {
 }
 
 /// Organizations and what belongs to them.
-fn directory() -> OpenApiRouter<Admin> {
-    OpenApiRouter::new()
+fn directory() -> Routes<Admin> {
+    Routes::new()
         .routes(routes!(orgs::create_org, orgs::list_orgs))
         .routes(routes!(orgs::get_org, orgs::change_org))
         .routes(routes!(members::create_user, members::list_users))
@@ -129,8 +127,8 @@ fn directory() -> OpenApiRouter<Admin> {
 }
 
 /// Who may do what, and who did.
-fn access_routes() -> OpenApiRouter<Admin> {
-    OpenApiRouter::new()
+fn access_routes() -> Routes<Admin> {
+    Routes::new()
         .routes(routes!(access::create_role, access::list_roles))
         .routes(routes!(access::get_role, access::change_role, access::delete_role))
         .routes(routes!(access::create_rule, access::list_rules))
@@ -140,8 +138,8 @@ fn access_routes() -> OpenApiRouter<Admin> {
 }
 
 /// The price book.
-fn price_routes() -> OpenApiRouter<Admin> {
-    OpenApiRouter::new()
+fn price_routes() -> Routes<Admin> {
+    Routes::new()
         .routes(routes!(prices::create_price_version, prices::list_price_versions))
         .routes(routes!(prices::validate_prices))
         .routes(routes!(activations::activate_prices, activations::list_price_activations))

@@ -22,9 +22,7 @@ use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method};
 use identity::{Identity, Rule};
 use utoipa::openapi::OpenApi;
-use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
-use utoipa_axum::routes;
-use web::Dialect;
+use web::{Dialect, Routes, routes};
 
 use crate::Agents;
 
@@ -62,17 +60,11 @@ impl FromRef<Agents> for Identity {
 
 /// The agent API, to be merged: its paths are whole, with and without a slash at their end.
 pub fn router(agents: &Agents) -> Router {
-    let mut router = Router::new().route("/", axum::routing::get(root::greet));
-    let mut governed = document();
-    for (_schemas, paths, methods) in all() {
-        for (path, item) in paths.paths {
-            let slashed = format!("{path}/");
-            router = router.route(&path, methods.clone()).route(&slashed, methods.clone());
-            governed.paths.paths.insert(slashed, item);
-        }
-    }
-    agents.parts().identity.govern(&governed, RULES);
-    let router = router
+    let routes = routes().with_slashes();
+    agents.parts().identity.govern(routes.paths(""), RULES);
+    let router = routes
+        .router()
+        .route("/", axum::routing::get(root::greet))
         .layer(from_fn(read_whole))
         .layer(DefaultBodyLimit::max(LARGEST))
         .layer(from_fn_with_state(agents.clone(), pace::paced));
@@ -83,72 +75,71 @@ pub fn router(agents: &Agents) -> Router {
 
 /// Its description.
 pub fn document() -> OpenApi {
-    let described = all().into_iter().fold(OpenApiRouter::new(), OpenApiRouter::routes);
-    described.split_for_parts().1
+    routes().document()
 }
 
-fn all() -> Vec<UtoipaMethodRouter<Agents>> {
-    [of_sessions(), of_workflows(), of_history(), of_figures()].into_iter().flatten().collect()
+fn routes() -> Routes<Agents> {
+    of_sessions().merge(of_workflows()).merge(of_history()).merge(of_figures())
 }
 
-fn of_sessions() -> Vec<UtoipaMethodRouter<Agents>> {
-    vec![
-        routes!(sessions::list_sessions, sessions::create_session),
-        routes!(sessions::get_session, sessions::update_session, sessions::delete_session),
-        routes!(sessions::save_session),
-        routes!(sessions::restore_session),
-    ]
+fn of_sessions() -> Routes<Agents> {
+    Routes::new()
+        .routes(routes!(sessions::list_sessions, sessions::create_session))
+        .routes(routes!(sessions::get_session, sessions::update_session, sessions::delete_session))
+        .routes(routes!(sessions::save_session))
+        .routes(routes!(sessions::restore_session))
 }
 
-fn of_workflows() -> Vec<UtoipaMethodRouter<Agents>> {
-    vec![
-        routes!(runs::run_session),
-        routes!(runs::stream_session),
-        routes!(workflows::list_workflows, workflows::create_workflow),
-        routes!(workflows::load_workflow),
-        routes!(workflows::search_workflows),
-        routes!(workflows::get_workflow, workflows::update_workflow, workflows::delete_workflow),
-        routes!(workflows::get_visualization),
-        routes!(runs::run_workflow),
-        routes!(runs::stream_workflow),
-        routes!(runs::list_executions),
-        routes!(runs::get_execution),
-        routes!(runs::stream_execution),
-        routes!(runs::answer_execution),
-        routes!(runs::cancel_execution),
-    ]
+fn of_workflows() -> Routes<Agents> {
+    Routes::new()
+        .routes(routes!(runs::run_session))
+        .routes(routes!(runs::stream_session))
+        .routes(routes!(workflows::list_workflows, workflows::create_workflow))
+        .routes(routes!(workflows::load_workflow))
+        .routes(routes!(workflows::search_workflows))
+        .routes(routes!(
+            workflows::get_workflow,
+            workflows::update_workflow,
+            workflows::delete_workflow
+        ))
+        .routes(routes!(workflows::get_visualization))
+        .routes(routes!(runs::run_workflow))
+        .routes(routes!(runs::stream_workflow))
+        .routes(routes!(runs::list_executions))
+        .routes(routes!(runs::get_execution))
+        .routes(routes!(runs::stream_execution))
+        .routes(routes!(runs::answer_execution))
+        .routes(routes!(runs::cancel_execution))
 }
 
-fn of_history() -> Vec<UtoipaMethodRouter<Agents>> {
-    vec![
-        routes!(history::get_session_history),
-        routes!(history::get_session_statistics),
-        routes!(history::list_histories),
-        routes!(history::list_messages),
-        routes!(history::search_messages),
-        routes!(history::export_session),
-        routes!(history::create_bookmark),
-        routes!(history::list_bookmarks),
-        routes!(history::delete_bookmark),
-        routes!(history::get_history_statistics),
-        routes!(history::list_activity),
-        routes!(history::clean_up_history),
-        routes!(history::aggregate_session),
-    ]
+fn of_history() -> Routes<Agents> {
+    Routes::new()
+        .routes(routes!(history::get_session_history))
+        .routes(routes!(history::get_session_statistics))
+        .routes(routes!(history::list_histories))
+        .routes(routes!(history::list_messages))
+        .routes(routes!(history::search_messages))
+        .routes(routes!(history::export_session))
+        .routes(routes!(history::create_bookmark))
+        .routes(routes!(history::list_bookmarks))
+        .routes(routes!(history::delete_bookmark))
+        .routes(routes!(history::get_history_statistics))
+        .routes(routes!(history::list_activity))
+        .routes(routes!(history::clean_up_history))
+        .routes(routes!(history::aggregate_session))
 }
 
-fn of_figures() -> Vec<UtoipaMethodRouter<Agents>> {
-    vec![
-        routes!(analytics::get_performance),
-        routes!(analytics::get_tokens),
-        routes!(analytics::get_cost),
-        routes!(analytics::get_errors),
-        routes!(analytics::get_trends),
-        routes!(analytics::get_dashboard),
-        routes!(analytics::get_analytics_health),
-        routes!(ws::get_ws_stats),
-        routes!(ws::listen),
-    ]
+fn of_figures() -> Routes<Agents> {
+    Routes::new()
+        .routes(routes!(analytics::get_performance))
+        .routes(routes!(analytics::get_tokens))
+        .routes(routes!(analytics::get_cost))
+        .routes(routes!(analytics::get_errors))
+        .routes(routes!(analytics::get_trends))
+        .routes(routes!(analytics::get_dashboard))
+        .routes(routes!(analytics::get_analytics_health))
+        .routes(routes!(ws::get_ws_stats))
+        .routes(routes!(ws::listen))
 }
 
 /// Reads the body before anything is answered, wanted or not: a connection with a body that nobody has

@@ -13,8 +13,7 @@ use axum::Router;
 use axum::extract::FromRef;
 use identity::{Identity, Rule};
 use std::sync::Arc;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use web::{Routes, routes};
 
 pub use sync::{sync_document, sync_router};
 
@@ -60,19 +59,18 @@ const RULES: &[Rule] = &[
 
 /// The routes of `/api/v1`, to be nested there; `checks` are what its health is made of.
 pub fn router(sync: &Sync, checks: Vec<web::Check>) -> Router {
-    sync.customers().parts().identity.govern(&document(), RULES);
-    let (routes, _document) = routes().split_for_parts();
-    web::speak(routes, web::Dialect::Envelope).with_state(State::new(sync.clone(), checks))
+    let routes = routes();
+    sync.customers().parts().identity.govern(routes.paths("/api/v1"), RULES);
+    web::speak(routes.router(), web::Dialect::Envelope).with_state(State::new(sync.clone(), checks))
 }
 
 /// Their documentation.
 pub fn document() -> utoipa::openapi::OpenApi {
-    let (_routes, document) = routes().split_for_parts();
-    utoipa::openapi::OpenApi::default().nest("/api/v1", document)
+    utoipa::openapi::OpenApi::default().nest("/api/v1", routes().document())
 }
 
-fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new()
+fn routes() -> Routes<State> {
+    Routes::new()
         .routes(routes!(health::get_health))
         .routes(routes!(balance::get_balance))
         .routes(routes!(accounting::create_record, accounting::list_records))

@@ -9,8 +9,7 @@ mod usage;
 
 use axum::Router;
 use identity::Rule;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use web::{Routes, routes};
 
 pub(crate) use self::answer::rate_limits;
 use crate::Gateway;
@@ -36,19 +35,18 @@ const fn rule(method: &'static str, path: &'static str, scope: &'static str) -> 
 
 /// The routes of `/v1`, to be nested there.
 pub fn router(gateway: Gateway) -> Router {
-    gateway.identity.govern(&document(), RULES);
-    let (routes, _document) = routes().split_for_parts();
-    web::speak(routes, web::Dialect::OpenAi).with_state(gateway)
+    let routes = routes();
+    gateway.identity.govern(routes.paths("/v1"), RULES);
+    web::speak(routes.router(), web::Dialect::OpenAi).with_state(gateway)
 }
 
 /// Their documentation.
 pub fn document() -> utoipa::openapi::OpenApi {
-    let (_routes, document) = routes().split_for_parts();
-    utoipa::openapi::OpenApi::default().nest("/v1", document)
+    utoipa::openapi::OpenApi::default().nest("/v1", routes().document())
 }
 
-fn routes() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new()
+fn routes() -> Routes<Gateway> {
+    Routes::new()
         .routes(routes!(chat::create_chat_completion))
         .routes(routes!(embeddings::create_embeddings))
         .routes(routes!(models::list_models))

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::MatchedPath;
+use futures_util::future::BoxFuture;
 use http::request::Parts;
 use kernel::Timestamp;
 use moka::future::Cache;
@@ -135,10 +136,12 @@ impl Identity {
         Ok(())
     }
 
-    /// Lets nobody in particular use the route, if a rule does.
-    pub(crate) async fn admit_anybody(&self, parts: &Parts) -> Result<()> {
-        self.0.cache.find(NO_KEY, self.look_around()).await?;
-        self.permit(route(parts), None).map(drop).map_err(|_denied| Error::MissingCredential)
+    /// Lets nobody in particular use the route, if a rule does. In a box, as whoever is somebody.
+    pub(crate) fn admit_anybody<'a>(&'a self, parts: &'a Parts) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.0.cache.find(NO_KEY, self.look_around()).await?;
+            self.permit(route(parts), None).map(drop).map_err(|_denied| Error::MissingCredential)
+        })
     }
 
     /// Looks for changed rules, as a key's look-up does.

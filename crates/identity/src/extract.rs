@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
+use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 
-use crate::uapi::{Signed, is_signed};
+use crate::uapi::is_signed;
 use crate::{Caller, Error, Identity, OrgKind, Result};
 
 const API_KEY: &str = "x-api-key";
@@ -88,13 +89,16 @@ where
 }
 
 impl Identity {
-    /// Who sends this request, by whatever it carries to say so.
-    async fn identify(&self, parts: &Parts) -> Result<Arc<Caller>> {
-        match presented(&parts.headers)? {
-            Presented::Key(api_key) => self.authenticate(api_key).await,
-            Presented::Deerer(text) => self.authenticate_deerer(text).await,
-            Presented::Signed => self.authenticate_signed(parts.extensions.get::<Signed>()).await,
-        }
+    /// Who sends this request, by whatever it carries to say so. In a box, so that this is compiled here,
+    /// once, and not again in every handler that takes a caller.
+    fn identify<'a>(&'a self, parts: &'a Parts) -> BoxFuture<'a, Result<Arc<Caller>>> {
+        Box::pin(async move {
+            match presented(&parts.headers)? {
+                Presented::Key(api_key) => self.authenticate(api_key).await,
+                Presented::Deerer(text) => self.authenticate_deerer(text).await,
+                Presented::Signed => self.authenticate_signed(parts.extensions.get()).await,
+            }
+        })
     }
 }
 

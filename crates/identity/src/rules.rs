@@ -10,7 +10,6 @@ use http::Method;
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa::openapi::{OpenApi, PathItem};
 
 use crate::roles::RolePattern;
 use crate::{Caller, Error, Identity, Result};
@@ -184,30 +183,12 @@ pub(crate) fn is_path_pattern(path: &str) -> bool {
         })
 }
 
-/// The methods and paths of a description.
-fn documented(document: &OpenApi) -> impl Iterator<Item = (String, String)> + '_ {
-    document.paths.paths.iter().flat_map(|(path, item)| {
-        methods(item).map(move |method| (method.to_string(), path.clone()))
-    })
-}
-
-fn methods(item: &PathItem) -> impl Iterator<Item = Method> {
-    [
-        (Method::GET, item.get.is_some()),
-        (Method::POST, item.post.is_some()),
-        (Method::PUT, item.put.is_some()),
-        (Method::PATCH, item.patch.is_some()),
-        (Method::DELETE, item.delete.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(method, there)| there.then_some(method))
-}
-
 impl Identity {
-    /// Puts a surface's routes, as its description names them, under its rules. Until then, nobody
-    /// who must be authenticated gets in.
-    pub fn govern(&self, document: &OpenApi, rules: &[Rule]) {
-        self.0.policy.declare(documented(document), rules);
+    /// Puts a surface's routes, by method and whole path, under its rules. Until then, nobody who must
+    /// be authenticated gets in.
+    pub fn govern(&self, routes: impl IntoIterator<Item = (Method, String)>, rules: &[Rule]) {
+        let routes = routes.into_iter().map(|(method, path)| (method.to_string(), path));
+        self.0.policy.declare(routes, rules);
     }
 
     /// Every governed route and who may use it, by path.

@@ -465,10 +465,11 @@ fn router(
         .merge(agents::router(&engines.agents))
         // As one: each layer of a router's is a box that every request copies.
         .layer((signed, DefaultBodyLimit::max(config.server.max_body_bytes)));
-    let document = document();
-    let routes = document.paths.paths.keys().cloned();
+    // All described ones: what differs by a slash at its end has no figures of its own, and the page of the
+    // figures, made below with all figures, is not governed yet.
+    let routes = identity.routes().into_iter().map(|route| route.path);
+    let routes = routes.filter(|path| !path.ends_with('/')).chain([metrics::PATH.to_owned()]);
     let traffic = Arc::new(web::Traffic::new(routes, &mut figures));
-    let document = document.to_json().context("the API's description cannot be written")?;
     let requests = Arc::clone(&traffic);
     engines.journal.write_at_once_when(move || requests.in_flight() <= 1);
     let router = surfaces

@@ -21,6 +21,7 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use futures_util::future::LocalBoxFuture;
 
 /// A call allocates some hundred times, on several threads: this allocator takes a tenth off a
 /// call's CPU (see docs/adr/0005).
@@ -28,12 +29,13 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    // In a box, so that it is compiled once, and not for each kind of runtime that could drive it.
+    let run: LocalBoxFuture<'_, _> = Box::pin(cli::Cli::parse().run());
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(cli.run()));
+        .and_then(|runtime| runtime.block_on(run));
     match outcome {
         Ok(code) => code,
         Err(error) => {

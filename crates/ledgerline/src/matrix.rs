@@ -141,6 +141,22 @@ async fn every_route_lets_in_whom_the_reviewed_table_says() {
 }
 
 #[tokio::test]
+async fn the_description_that_is_served_is_the_reviewed_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { data: folder.path().to_owned(), ..Config::default() };
+    let app = App::open(&config).await.unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
+    let reviewed: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    for _ in ["made", "kept"] {
+        let request = Request::get("/openapi.json").body(Body::empty()).unwrap();
+        let response = app.router.clone().oneshot(request).await.unwrap();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let served: Value = serde_json::from_slice(&body).unwrap();
+        assert!(served == reviewed, "`cargo xtask openapi` writes what is served");
+    }
+}
+
+#[tokio::test]
 async fn every_route_of_the_description_has_a_rule() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config { data: folder.path().to_owned(), ..Config::default() };

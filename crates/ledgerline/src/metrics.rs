@@ -6,30 +6,31 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{FromRef, FromRequestParts as _, State};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use identity::{Identity, Rule};
 use models::{Models, Provider, ProviderState, RouteState};
 use telemetry::{Labels, Metrics};
-use utoipa::OpenApi;
-use web::ClientIp;
+use utoipa::openapi::OpenApi;
+use web::{ClientIp, Routes};
 
+/// Where the figures are.
+pub(crate) const PATH: &str = "/metrics";
 const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// A proxy's request comes from the proxy's host, whoever sent it there.
 const FORWARDED: [&str; 3] = ["forwarded", "x-forwarded-for", "x-real-ip"];
 
 const RULES: &[Rule] =
-    &[Rule { method: "GET", path: "/metrics", roles: &["platform.admin"], scope: "admin:read" }];
-
-#[derive(OpenApi)]
-#[openapi(paths(get_metrics))]
-struct Document;
+    &[Rule { method: "GET", path: PATH, roles: &["platform.admin"], scope: "admin:read" }];
 
 /// The route's documentation.
-pub(crate) fn document() -> utoipa::openapi::OpenApi {
-    Document::openapi()
+pub(crate) fn document() -> OpenApi {
+    page().document()
+}
+
+fn page() -> Routes<Page> {
+    Routes::new().routes(web::routes!(self::get_metrics))
 }
 
 #[derive(Clone, Debug)]
@@ -113,15 +114,16 @@ fn routes(models: &Models, figure: fn(&RouteState) -> i64) -> Vec<(Labels, i64)>
 
 /// The route of `/metrics`.
 pub(crate) fn router(metrics: Metrics, identity: Identity, config: telemetry::Config) -> Router {
-    identity.govern(&document(), RULES);
+    let routes = page();
+    identity.govern(routes.paths(""), RULES);
     let page = Page { metrics: Arc::new(metrics), identity, config: Arc::new(config) };
-    Router::new().route("/metrics", get(get_metrics)).with_state(page)
+    routes.router().with_state(page)
 }
 
 /// Read the figures
 ///
 /// For Prometheus, as `OpenMetrics` text. Hosts in `telemetry.metrics_allow` need no key.
-#[utoipa::path(get, path = "/metrics", operation_id = "get_metrics", tag = "operations",
+#[utoipa::path(get, path = PATH, operation_id = "get_metrics", tag = "operations",
     responses((status = 200, description = "All figures", body = String, content_type = "application/openmetrics-text"),
         (status = 401, description = "No valid API key"), (status = 403, description = "Not an administrator")),
     security(("api_key" = [])))]

@@ -11,8 +11,7 @@ mod threads;
 use axum::Router;
 use axum::extract::FromRef;
 use identity::{Identity, Rule};
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
+use web::{Routes, routes};
 
 use crate::Protocols;
 
@@ -52,20 +51,19 @@ const RULES: &[Rule] = &[
 
 /// The routes, to be merged at the root: that is where clients of LangGraph look for them.
 pub fn router(protocols: &Protocols) -> Router {
-    protocols.identity.govern(&document(), RULES);
-    let (routes, _document) = routes().split_for_parts();
+    let routes = routes();
+    protocols.identity.govern(routes.paths(""), RULES);
     // Errors are problem JSON, as everywhere at the root.
-    routes.with_state(protocols.clone())
+    routes.router().with_state(protocols.clone())
 }
 
 /// Their documentation.
 pub fn document() -> utoipa::openapi::OpenApi {
-    let (_routes, document) = routes().split_for_parts();
-    document
+    routes().document()
 }
 
-fn routes() -> OpenApiRouter<Protocols> {
-    OpenApiRouter::new()
+fn routes() -> Routes<Protocols> {
+    Routes::new()
         .routes(routes!(flows::publish_flow, flows::list_flows))
         .routes(routes!(flows::import_flow))
         .routes(routes!(flows::get_flow))
@@ -84,8 +82,8 @@ fn routes() -> OpenApiRouter<Protocols> {
         .merge(run_routes())
 }
 
-fn thread_routes() -> OpenApiRouter<Protocols> {
-    OpenApiRouter::new()
+fn thread_routes() -> Routes<Protocols> {
+    Routes::new()
         .routes(routes!(threads::create_thread))
         .routes(routes!(threads::search_threads))
         .routes(routes!(threads::count_threads))
@@ -97,8 +95,8 @@ fn thread_routes() -> OpenApiRouter<Protocols> {
         .routes(routes!(threads::get_thread_history, threads::search_thread_history))
 }
 
-fn run_routes() -> OpenApiRouter<Protocols> {
-    OpenApiRouter::new()
+fn run_routes() -> Routes<Protocols> {
+    Routes::new()
         .routes(routes!(runs::create_run, runs::list_runs))
         .routes(routes!(runs::stream_run))
         .routes(routes!(runs::wait_run))

@@ -3,9 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use kernel::Secret;
 
 use crate::{Config, Error, MySql, Result, Row, Sqlite, Statement, Value};
+
+/// What the database will answer. In a box, so that the code of the drivers is compiled here, once, and not
+/// again with every future of every crate that waits for it.
+pub type Pending<'a, T> = BoxFuture<'a, Result<T>>;
 
 /// The database this process works on. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -18,7 +23,11 @@ pub enum Database {
 
 impl Database {
     /// Opens the database at `url`; an empty one means `ledgerline.db` in the data folder.
-    pub async fn open(url: &Secret, folder: &Path) -> Result<Self> {
+    pub fn open<'a>(url: &'a Secret, folder: &'a Path) -> Pending<'a, Self> {
+        Box::pin(Self::open_at(url, folder))
+    }
+
+    async fn open_at(url: &Secret, folder: &Path) -> Result<Self> {
         let url = url.expose();
         if url.is_empty() {
             return Sqlite::open(&folder.join("ledgerline.db")).map(Self::Sqlite);
@@ -48,10 +57,10 @@ impl Database {
     }
 
     /// Reads rows. Sees every write acknowledged before.
-    pub async fn query(&self, sql: &str, args: &[Value]) -> Result<Vec<Row>> {
+    pub fn query<'a>(&'a self, sql: &'a str, args: &'a [Value]) -> Pending<'a, Vec<Row>> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.query(sql.to_owned(), args.to_vec()).await,
-            Self::MySql(mysql) => mysql.query(sql, args).await,
+            Self::Sqlite(sqlite) => Box::pin(sqlite.query(sql.to_owned(), args.to_vec())),
+            Self::MySql(mysql) => Box::pin(mysql.query(sql, args)),
         }
     }
 
@@ -61,10 +70,10 @@ impl Database {
     }
 
     /// Runs all statements, or none: returns the rows each changed (on MySQL: matched).
-    pub async fn transaction(&self, statements: Vec<Statement>) -> Result<Vec<u64>> {
+    pub fn transaction(&self, statements: Vec<Statement>) -> Pending<'_, Vec<u64>> {
         match self {
-            Self::Sqlite(sqlite) => sqlite.transaction(statements).await,
-            Self::MySql(mysql) => mysql.transaction(&statements).await,
+            Self::Sqlite(sqlite) => Box::pin(sqlite.transaction(statements)),
+            Self::MySql(mysql) => Box::pin(async move { mysql.transaction(&statements).await }),
         }
     }
 

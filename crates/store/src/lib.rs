@@ -27,7 +27,7 @@ mod value;
 
 pub use cache::Cache;
 pub use config::Config;
-pub use database::Database;
+pub use database::{Database, Pending};
 pub use error::Error;
 pub use folder::DataFolder;
 pub use list::{Column, List, ListRequest, Listed, Order, Position};

@@ -2,7 +2,7 @@
 
 use kernel::{Cursor, CursorError};
 
-use crate::{Cache, Database, Result, Row, Value};
+use crate::{Cache, Database, Pending, Result, Row, Value};
 
 /// Between the parts of a cursor; in no name and no id.
 const SEPARATOR: char = '\u{1f}';
@@ -115,7 +115,16 @@ fn read_value(text: &str) -> Option<Value> {
 
 impl List {
     /// One page, and how many rows there are.
-    pub async fn page(
+    pub fn page<'a>(
+        &'a self,
+        database: &'a Database,
+        cache: &'a Cache,
+        request: &'a ListRequest,
+    ) -> Pending<'a, Listed> {
+        Box::pin(self.read(database, cache, request))
+    }
+
+    async fn read(
         &self,
         database: &Database,
         cache: &Cache,

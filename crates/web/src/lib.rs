@@ -22,6 +22,7 @@ mod health;
 mod lanes;
 mod observe;
 mod outside;
+mod routes;
 mod server;
 mod traffic;
 
@@ -37,8 +38,12 @@ pub use health::{Check, health_router};
 pub use lanes::Lanes;
 pub use observe::{Billed, RequestId, UpstreamTime, observe};
 pub use outside::{Outside, OutsideError, read_at_most};
+pub use routes::{Handlers, Routes};
 pub use server::{Stop, listen, serve};
 pub use traffic::Traffic;
+/// For [`routes!`].
+#[doc(hidden)]
+pub use utoipa_axum;
 
 /// What a handler gives.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -7,9 +7,7 @@ use axum::extract::State;
 use identity::{Admin, Rule};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-use web::{Path, Query};
+use web::{Path, Query, Routes, routes};
 
 use super::State as Service;
 use crate::{Entity, Run, Sync, SyncStatus};
@@ -22,19 +20,18 @@ const RULES: &[Rule] = &[
 
 /// The routes of `/admin/sync`, by their whole paths.
 pub fn sync_router(sync: &Sync) -> Router {
-    sync.customers().parts().identity.govern(&sync_document(), RULES);
-    let (routes, _document) = routes().split_for_parts();
-    routes.with_state(Service::new(sync.clone(), Vec::new()))
+    let routes = routes();
+    sync.customers().parts().identity.govern(routes.paths(""), RULES);
+    routes.router().with_state(Service::new(sync.clone(), Vec::new()))
 }
 
 /// Their documentation.
 pub fn sync_document() -> utoipa::openapi::OpenApi {
-    let (_routes, document) = routes().split_for_parts();
-    document
+    routes().document()
 }
 
-fn routes() -> OpenApiRouter<Service> {
-    OpenApiRouter::new().routes(routes!(get_sync)).routes(routes!(run_sync))
+fn routes() -> Routes<Service> {
+    Routes::new().routes(routes!(self::get_sync)).routes(routes!(self::run_sync))
 }
 
 /// How each entity follows the upstream.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 use web::ClientIp;
 
-use crate::{described, everywhere, new_key, open, page};
+use crate::{everywhere, new_key, open, page, routes};
 
 const ROUTES: &[(&str, &str)] = &[
     ("GET", "/models"),
@@ -35,7 +35,7 @@ async fn yes(Authenticated(_caller): Authenticated) -> &'static str {
 }
 
 fn surface(identity: &Identity) -> Router {
-    identity.govern(&described(ROUTES), RULES);
+    identity.govern(routes(ROUTES), RULES);
     Router::new()
         .route("/models", get(|Anyone(_caller): Anyone| async { "yes" }))
         .route("/chat", post(yes))

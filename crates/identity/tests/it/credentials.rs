@@ -9,7 +9,7 @@ use identity::{Admin, Authenticated, Change, Identity, NewKey, OrgKind, PLATFORM
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::{described, everywhere, new_key};
+use crate::{everywhere, new_key, routes};
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
 
@@ -19,7 +19,7 @@ const RULES: &[Rule] = &[
 ];
 
 fn surface(identity: &Identity) -> Router {
-    identity.govern(&described(&[("GET", "/mine"), ("GET", "/all")]), RULES);
+    identity.govern(routes(&[("GET", "/mine"), ("GET", "/all")]), RULES);
     Router::new()
         .route(
             "/mine",

@@ -15,7 +15,7 @@ use kernel::{AppId, Clock as _, OrgId, Timestamp};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
-use crate::{Test, described, everywhere, new_key, open};
+use crate::{Test, everywhere, new_key, open, routes};
 
 /// An application with a secret and a key.
 struct Signer {
@@ -67,8 +67,8 @@ impl Signer {
 /// Who calls, and with what body; under a path that its handlers do not see whole.
 fn surface(identity: &Identity) -> Router {
     let rule = Rule { method: "*", path: "/api/path", roles: &["logined"], scope: "" };
-    let routes = ["GET", "POST", "PUT"].map(|method| (method, "/api/path"));
-    identity.govern(&described(&routes), &[rule]);
+    let all = ["GET", "POST", "PUT"].map(|method| (method, "/api/path"));
+    identity.govern(routes(&all), &[rule]);
     let handler = |Authenticated(caller): Authenticated, body: String| async move {
         format!("{} {} {body}", caller.org_id, caller.app_id.as_ref().unwrap())
     };
