@@ -15,6 +15,7 @@ mod error;
 mod estimate;
 mod health;
 mod http_provider;
+mod outline;
 mod provider;
 mod request;
 mod retry;

@@ -10,6 +10,7 @@ use serde_json::Map;
 use serde_json::value::RawValue;
 
 use crate::RequestError;
+use crate::outline::Outline;
 
 const MOST_CHOICES: u64 = 128;
 
@@ -100,7 +101,11 @@ struct StreamOptions {
 impl ChatRequest {
     /// Reads and checks a request.
     pub fn parse(body: &Bytes) -> Result<Self, RequestError> {
-        let wire: ChatWire<'_> = read(body)?;
+        by_outline(body, Self::read)
+    }
+
+    fn read(body: &Bytes, outline: &Outline<'_>) -> Result<Self, RequestError> {
+        let wire: ChatWire<'_> = read(outline.text())?;
         if wire.messages.is_empty() {
             return Err(field("messages", "must hold at least one message"));
         }
@@ -126,14 +131,14 @@ impl ChatRequest {
             None => false,
         };
         Ok(Self {
-            model_at: place(wire.model.raw, body),
-            stream_options: wire.stream_options.map(|raw| place(raw, body)),
+            model_at: outline.place(wire.model.raw),
+            stream_options: wire.stream_options.map(|raw| outline.place(raw)),
             model: checked_model(wire.model.value)?,
             stream: wire.stream.unwrap_or(false),
             include_usage,
             max_output,
             choices,
-            images: memmem::find_iter(body, b"\"image_url\"").count().div_ceil(2) as u64,
+            images: memmem::find_iter(outline.text(), b"\"image_url\"").count().div_ceil(2) as u64,
             body: body.clone(),
         })
     }
@@ -198,12 +203,16 @@ impl ChatRequest {
 impl EmbeddingsRequest {
     /// Reads and checks a request.
     pub fn parse(body: &Bytes) -> Result<Self, RequestError> {
-        let wire: EmbeddingsWire<'_> = read(body)?;
+        by_outline(body, Self::read)
+    }
+
+    fn read(body: &Bytes, outline: &Outline<'_>) -> Result<Self, RequestError> {
+        let wire: EmbeddingsWire<'_> = read(outline.text())?;
         if !wire.input.get().starts_with(['"', '[']) {
             return Err(field("input", "must be a string or an array"));
         }
         Ok(Self {
-            model_at: place(wire.model.raw, body),
+            model_at: outline.place(wire.model.raw),
             model: checked_model(wire.model.value)?,
             body: body.clone(),
         })
@@ -231,6 +240,29 @@ impl EmbeddingsRequest {
         }
         splice(&self.body, vec![(self.model_at.clone(), quoted(upstream_model))])
     }
+}
+
+/// Reads a request by its outline. If that does not fit, the whole body tells what is wrong, and where.
+fn by_outline<T>(
+    body: &Bytes,
+    read: fn(&Bytes, &Outline<'_>) -> Result<T, RequestError>,
+) -> Result<T, RequestError> {
+    check_text(body)?;
+    let outline = Outline::of(body);
+    match read(body, &outline) {
+        Err(_) if !outline.is_whole() => read(body, &Outline::whole(body)),
+        outcome => outcome,
+    }
+}
+
+/// JSON is UTF-8, also where nobody here looks at it: an upstream might read something else into it
+/// than the guard.
+fn check_text(body: &[u8]) -> Result<(), RequestError> {
+    let Err(error) = simdutf8::compat::from_utf8(body) else { return Ok(()) };
+    let valid = body.get(..error.valid_up_to()).unwrap_or_default();
+    let line_start = memchr::memrchr(b'\n', valid).map_or(0, |at| at + 1);
+    let line = memchr::memchr_iter(b'\n', valid).count() + 1;
+    Err(RequestError::Malformed { line, column: valid.len() - line_start + 1 })
 }
 
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, RequestError> {
@@ -376,5 +408,56 @@ mod tests {
         .unwrap();
         assert_eq!(request.output_bound(99), 30);
         assert_eq!(request.input_bound(2000), request.input_bound(0) + 2000);
+    }
+
+    fn long(text: &str) -> String {
+        text.replace('*', &"all work and no play ".repeat(2_000))
+    }
+
+    #[test]
+    fn a_large_request_is_read_and_changed_like_a_small_one() {
+        let text = long(
+            r#"{"tools":[{"about":"*"}],"messages":[{"role":"user","content":[{"type":"text","text":"*"},{"type":"image_url","image_url":{"url":"data:*"}}]}],"model":"a","stream_options":{"other":"*"},"stream":true}"#,
+        );
+        let request = ChatRequest::parse(&text.clone().into()).unwrap();
+        assert_eq!((request.model(), request.stream()), ("a", true));
+        assert_eq!(request.input_bound(1), text.len() as u64 + 1);
+        let sent = text
+            .replace(r#""model":"a""#, r#""model":"b""#)
+            .replace(r#"{"other""#, r#"{"include_usage":true,"other""#);
+        assert!(request.body_for("b") == sent);
+        // What is long and no text is read too.
+        let tokens = format!(r#"{{"input":[{}1],"model":"a"}}"#, "12, ".repeat(10_000));
+        let request = EmbeddingsRequest::parse(&tokens.clone().into()).unwrap();
+        assert!(request.body_for("b") == tokens.replace(r#""a""#, r#""b""#));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_large_request_is_told_as_with_a_small_one() {
+        let told = |text: &str| ChatRequest::parse(&long(text).into()).unwrap_err();
+        let field = |text| match told(text) {
+            RequestError::Field { field, .. } => field,
+            malformed @ RequestError::Malformed { .. } => panic!("{text}: {malformed:?}"),
+        };
+        assert_eq!(field(r#"{"messages":[{"content":"*"}],"model":"m"}"#), "messages[0]");
+        assert_eq!(field(r#"{"messages":[{"role":"user","content":"*"}],"model":"*"}"#), "model");
+        assert_eq!(field(r#"{"messages":[{"role":"user"}],"*model":"m","x":"*"}"#), "body");
+        assert_eq!(
+            told(
+                "{\"model\":\"m\",\n\"messages\":[{\"content\":\"*\",\"role\":\"user\"}],\n\"n\":x}"
+            ),
+            RequestError::Malformed { line: 3, column: 5 }
+        );
+    }
+
+    #[test]
+    fn a_body_is_utf8_also_where_nobody_looks() {
+        let (before, after) =
+            ("{\"model\":\"m\",\n\"x\":\"", "\",\"messages\":[{\"role\":\"user\"}]}");
+        for text in [String::new(), long("*")] {
+            let body = [before.as_bytes(), text.as_bytes(), b"\xe4\xb8", after.as_bytes()].concat();
+            let malformed = RequestError::Malformed { line: 2, column: 6 + text.len() };
+            assert_eq!(ChatRequest::parse(&body.into()), Err(malformed));
+        }
     }
 }

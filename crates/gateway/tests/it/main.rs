@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod account;
+mod bodies;
 mod cache;
 mod guard;
 mod routing;
