@@ -244,7 +244,7 @@ impl Shared {
 }
 
 /// Lets threads go first that are ready to run, and takes what they bring: a commit costs about the same
-/// for few units as for many. Where no processor is short this takes no time (docs/adr/0012).
+/// for few units as for many. Where no processor is short this takes no time (docs/adr/0013).
 fn gather(requests: &mut mpsc::Receiver<Request>, batch: &mut Vec<Request>, max_batch: usize) {
     std::thread::yield_now();
     while batch.len() < max_batch
