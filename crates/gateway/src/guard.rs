@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
 use bytes::Bytes;
+use models::Unreadable;
 use regex::Regex;
 
 pub(crate) use stream::{Found, StreamGuard};
@@ -109,7 +110,7 @@ impl Guard {
     fn read(
         &self,
         body: &Bytes,
-        edit: fn(&Bytes, &mut models::Edit<'_>) -> Option<Bytes>,
+        edit: fn(&Bytes, &mut models::Edit<'_>) -> Result<Option<Bytes>, Unreadable>,
     ) -> Verdict {
         let mut found = false;
         let edited = edit(body, &mut |text| {
@@ -118,8 +119,10 @@ impl Guard {
             (self.action == GuardAction::Mask && !hits.is_empty()).then(|| masked(text, 0, &hits))
         });
         match (self.action, edited) {
-            (GuardAction::Refuse, _) if found => Verdict::Refused,
-            (GuardAction::Mask, Some(body)) => Verdict::Masked(body),
+            // Whoever it is passed on to may read more in it.
+            (_, Err(Unreadable)) => Verdict::Refused,
+            (GuardAction::Refuse, Ok(_)) if found => Verdict::Refused,
+            (GuardAction::Mask, Ok(Some(body))) => Verdict::Masked(body),
             _ => Verdict::Fine,
         }
     }
@@ -194,6 +197,14 @@ mod tests {
         let masking = guard(&["abc", "bcd", "禁止"], &[], GuardAction::Mask);
         let masked = Verdict::Masked(request("x****y **"));
         assert_eq!(masking.input(&request("xABCDy 禁止")), masked);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        let half = Bytes::from_static(br#"{"messages":[{"role":"user","content":"\ud800"}]}"#);
+        for action in [GuardAction::Refuse, GuardAction::Mask] {
+            assert_eq!(guard(&["word"], &[], action).input(&half), Verdict::Refused);
+        }
     }
 
     #[test]

@@ -40,6 +40,6 @@ pub use request::{ChatRequest, EmbeddingsRequest};
 pub use routing::{Model, Models, NoWay, Place, Route, RouteState, Search};
 pub use store::MIGRATIONS;
 pub use stream::{ChatStream, Piece, Tally, frame_data, split_frames};
-pub use texts::{Edit, edit_answer, edit_request};
+pub use texts::{Edit, Unreadable, edit_answer, edit_request};
 pub use uapi::{UapiConfig, UapiMode, UapiRow, UapiStep};
 pub use usage::{AnswerUsage, Usage, answer_usage, estimate_input};

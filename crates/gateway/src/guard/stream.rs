@@ -66,7 +66,7 @@ impl StreamGuard {
     /// Takes frames in; gives those that may pass now.
     pub(crate) fn push(&mut self, frames: &Bytes) -> Result<Bytes, Found> {
         for frame in split_frames(frames) {
-            let texts = match frame_json(&frame) {
+            let texts = match frame_json(&frame)? {
                 Some(chunk) => self.take_in(&chunk)?,
                 None => Vec::new(),
             };
@@ -180,7 +180,8 @@ impl StreamGuard {
         if waiting.texts.iter().all(|part| hit(part).is_none()) {
             return waiting.frame.clone();
         }
-        let mut chunk = frame_json(&waiting.frame).unwrap_or_default();
+        // It was read when it came.
+        let mut chunk = frame_json(&waiting.frame).ok().flatten().unwrap_or_default();
         for part in &waiting.texts {
             if let (Some(hits), Some(Value::String(text))) =
                 (hit(part), chunk.pointer_mut(&part.pointer))
@@ -247,10 +248,14 @@ fn texts_of(choice: &Value) -> Vec<(String, &str)> {
         .collect()
 }
 
-/// What a frame says, if it is one line of JSON as upstreams send it.
-fn frame_json(frame: &[u8]) -> Option<Value> {
+/// What a frame says, if it says anything: comments and the end do not. What cannot be read does not
+/// pass.
+fn frame_json(frame: &[u8]) -> Result<Option<Value>, Found> {
     let data = models::frame_data(frame);
-    serde_json::from_slice(&data).ok()
+    if data.is_empty() || *data == *b"[DONE]" {
+        return Ok(None);
+    }
+    serde_json::from_slice(&data).map(Some).map_err(|_unreadable| Found)
 }
 
 #[cfg(test)]
@@ -294,12 +299,22 @@ mod tests {
     }
 
     fn text_of(frames: &Bytes) -> String {
-        let chunks = split_frames(frames).filter_map(|frame| frame_json(&frame));
+        let chunks = split_frames(frames).filter_map(|frame| frame_json(&frame).unwrap());
         chunks
             .filter_map(|chunk| {
                 chunk.pointer("/choices/0/delta/content")?.as_str().map(str::to_owned)
             })
             .collect()
+    }
+
+    #[test]
+    fn frames_that_cannot_be_read_do_not_pass() {
+        let mut stream = StreamGuard::new(guard(GuardAction::Mask));
+        let silent = Bytes::from_static(b": still here\n\ndata: [DONE]\n\n");
+        assert_eq!(stream.push(&silent), Ok(silent));
+        let half = br#"data: {"choices":[{"index":0,"delta":{"content":"\ud800"}}]}"#;
+        let half = Bytes::from([half.as_slice(), b"\n\n"].concat());
+        assert_eq!(stream.push(&half), Err(Found));
     }
 
     #[test]
