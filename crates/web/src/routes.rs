@@ -23,7 +23,7 @@ macro_rules! routes {
     };
 }
 
-/// The handlers of one path, as [`routes!`](crate::routes) gives them.
+/// The handlers of one path, as [`routes!`](crate::routes!) gives them.
 #[derive(Clone)]
 pub struct Handlers<S> {
     path: String,
