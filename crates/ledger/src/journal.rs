@@ -212,7 +212,8 @@ impl Shared {
                 return;
             }
             if crowded {
-                gather(&mut requests, &mut batch, max_batch);
+                let patience = self.writer.lock().took;
+                gather(&mut requests, &mut batch, (max_batch, patience));
             }
             crowded = batch.len() > 1;
             if self.stopped.is_cancelled() {
@@ -243,14 +244,26 @@ impl Shared {
     }
 }
 
-/// Lets threads go first that are ready to run, and takes what they bring: a commit costs about the same
-/// for few units as for many. Where no processor is short this takes no time (docs/adr/0013).
-fn gather(requests: &mut mpsc::Receiver<Request>, batch: &mut Vec<Request>, max_batch: usize) {
-    std::thread::yield_now();
-    while batch.len() < max_batch
-        && let Ok(request) = requests.try_recv()
-    {
-        batch.push(request);
+/// Lets threads go first that are ready to run, as long as that brings more units: a commit costs about
+/// the same for few as for many. Not for longer than the last commit took; where no processor is short
+/// this takes no time (docs/adr/0013).
+fn gather(
+    requests: &mut mpsc::Receiver<Request>,
+    batch: &mut Vec<Request>,
+    (max_batch, patience): (usize, Duration),
+) {
+    let begun = Instant::now();
+    loop {
+        std::thread::yield_now();
+        let before = batch.len();
+        while batch.len() < max_batch
+            && let Ok(request) = requests.try_recv()
+        {
+            batch.push(request);
+        }
+        if batch.len() == before || begun.elapsed() >= patience {
+            return;
+        }
     }
 }
 
