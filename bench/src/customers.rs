@@ -223,7 +223,7 @@ fn authentication() -> anyhow::Result<Value> {
         let new =
             NewKey { app_id: Some(app.id.clone()), ..NewKey::new(org.id, "bench", Role::Member) };
         let key = identity.create_key(new).await?.api_key;
-        identity.govern(&customers::document(), RULES);
+        identity.govern([(http::Method::GET, PRICING.to_owned())], RULES);
         let signed = identity::ReadSigned::new(identity.clone(), 1 << 20);
         let router = Router::new()
             .route(PRICING, get(|_: Authenticated| async { "ok" }))
