@@ -1,7 +1,11 @@
 //! The texts in requests and answers: to be read, and changed where they must be.
 
+use std::collections::HashSet;
+use std::fmt;
+
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -22,8 +26,8 @@ struct RequestWire<'a> {
     input: Option<&'a RawValue>,
 }
 
-/// What holds texts that cannot be read: half a character, a number beyond all range, or a hundred
-/// levels and more. Others may be able to.
+/// What holds texts that cannot be read: half a character, a number beyond all range, a hundred levels
+/// and more, or two members of one name. Others may be able to, or read the other member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
@@ -38,6 +42,7 @@ pub fn edit_request(body: &Bytes, edit: &mut Edit<'_>) -> Result<Option<Bytes>, 
     let wire: RequestWire<'_> = serde_json::from_slice(body)?;
     let mut edits = Vec::new();
     for raw in [wire.messages, wire.tools, wire.input].into_iter().flatten() {
+        serde_json::from_str::<Unambiguous>(raw.get())?;
         let mut part: Value = serde_json::from_str(raw.get())?;
         if edit_value(&mut part, edit) {
             edits.push((place(raw, body), part.to_string()));
@@ -77,6 +82,63 @@ fn edit_value(value: &mut Value, edit: &mut Edit<'_>) -> bool {
     }
 }
 
+/// Any JSON in which no object has two members of one name.
+struct Unambiguous;
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unambiguous {
+    type Value = Self;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("JSON without two members of one name")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        let mut names = HashSet::new();
+        while let Some(name) = members.next_key::<String>()? {
+            if !names.insert(name) {
+                return Err(A::Error::custom("two members have one name"));
+            }
+            members.next_value::<Self>()?;
+        }
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _value: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _value: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _value: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _value: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _text: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +175,21 @@ mod tests {
             let answer = Bytes::from(format!(r#"{{"choices":[{{"message":{message}}}]}}"#));
             assert_eq!(edit_answer(&answer, &mut upper), Err(Unreadable), "{content:.40}");
         }
+    }
+
+    #[test]
+    fn of_two_members_with_one_name_none_is_overlooked() {
+        for content in [
+            r#""bad","content":"fine""#,
+            r#"[{"type":"text","text":"bad","t\u0065xt":"fine"}]"#,
+            r#"[{"type":"text","text":"fine"}],"x":{"y":[{"z":"bad","z":1}]}"#,
+        ] {
+            let body = format!(r#"{{"messages":[{{"role":"user","content":{content}}}]}}"#);
+            assert_eq!(edit_request(&body.into(), &mut upper), Err(Unreadable), "{content}");
+        }
+        let plain =
+            r#"{"messages":[{"a":null,"b":true,"c":-1,"d":1,"e":1.5,"f":[{"a":"x"},{"a":"y"}]}]}"#;
+        assert_eq!(edit_request(&plain.into(), &mut upper), Ok(None));
     }
 
     #[test]
