@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use axum::extract::{FromRef, Query, State};
 use axum::response::IntoResponse as _;
 use axum::routing::get;
@@ -25,7 +25,7 @@ use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
 
 use crate::load::Figures;
-use crate::process::Process;
+use crate::process::{Process, told};
 
 #[derive(Args)]
 pub(crate) struct CustomersArgs {
@@ -174,13 +174,8 @@ impl Bench<'_> {
             }),
         };
         std::fs::write(&config, tree.to_string())?;
-        let (data_text, config_text) = (data.to_string_lossy(), config.to_string_lossy());
-        let listen = ["serve", "--dev", "--listen", "127.0.0.1:0", "--data", &data_text];
-        let arguments = [listen.as_slice(), &["--config", &config_text]].concat();
-        let process = Process::start(&self.args.ledgerline, &arguments)?;
-        let dev: Value = serde_json::from_slice(&std::fs::read(data.join("dev.json"))?)?;
-        let key = dev.pointer("/customer/api_key").and_then(Value::as_str);
-        Ok((process, key.context("dev.json has a key")?.to_owned()))
+        let process = Process::serve(&self.args.ledgerline, &data, Some(&config))?;
+        Ok((process, told(&data, "/customer/api_key")?))
     }
 
     fn command(&self, url: &str, more: &[&str]) -> Command {

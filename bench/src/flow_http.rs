@@ -2,17 +2,17 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clap::Args;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::load::Figures;
-use crate::process::Process;
+use crate::process::{Process, told};
 
 #[derive(Args)]
 pub(crate) struct FlowHttpArgs {
@@ -61,19 +61,9 @@ pub(crate) fn run(runtime: &Runtime, args: &FlowHttpArgs) -> anyhow::Result<Valu
     let config = folder.path().join("bench.json");
     let tree = json!({"flow": {"max_running": 512, "max_running_per_org": 512, "max_queued_per_org": 1_000_000}});
     std::fs::write(&config, tree.to_string())?;
-    let (data_text, config_text) = (data.to_string_lossy(), config.to_string_lossy());
-    let arguments = [
-        "serve",
-        "--dev",
-        "--listen",
-        "127.0.0.1:0",
-        "--data",
-        &data_text,
-        "--config",
-        &config_text,
-    ];
-    let process = Process::start(&args.ledgerline, &arguments)?;
-    let bench = Bench { args, process, this: std::env::current_exe()?, key: key(&data)? };
+    let process = Process::serve(&args.ledgerline, &data, Some(&config))?;
+    let key = told(&data, "/customer/api_key")?;
+    let bench = Bench { args, process, this: std::env::current_exe()?, key };
     [PLAIN, TWO, ASK].iter().try_for_each(|text| bench.publish(text))?;
     let runs = |clients, flow: &str| {
         let body = json!({"assistant_id": flow, "input": {}}).to_string();
@@ -110,12 +100,6 @@ pub(crate) fn ask(url: &str, key: &str, what: &str, body: &str) -> anyhow::Resul
     stream.read_to_string(&mut answer)?;
     ensure!(answer.starts_with("HTTP/1.1 20"), "{what}: {answer}");
     Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default())
-}
-
-pub(crate) fn key(data: &Path) -> anyhow::Result<String> {
-    let dev: Value = serde_json::from_slice(&std::fs::read(data.join("dev.json"))?)?;
-    let key = dev.pointer("/customer/api_key").and_then(Value::as_str);
-    Ok(key.context("dev.json has a key")?.to_owned())
 }
 
 impl Bench<'_> {

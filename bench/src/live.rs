@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::process::Process;
+use crate::process::{Process, told};
 
 /// Of all clients, so many look at the session that changes.
 const LOOKING: usize = 100;
@@ -29,19 +29,8 @@ pub(crate) async fn run(ledgerline: &Path, folder: &Path, clients: usize) -> any
     let data = folder.join("live");
     let config = folder.join("live.json");
     std::fs::write(&config, json!({"agents": {"max_connections": clients}}).to_string())?;
-    let (data_text, config_text) = (data.to_string_lossy(), config.to_string_lossy());
-    let arguments = [
-        "serve",
-        "--dev",
-        "--listen",
-        "127.0.0.1:0",
-        "--data",
-        &data_text,
-        "--config",
-        &config_text,
-    ];
-    let process = Process::start(ledgerline, &arguments)?;
-    let key = super::flow_http::key(&data)?;
+    let process = Process::serve(ledgerline, &data, Some(&config))?;
+    let key = told(&data, "/customer/api_key")?;
     let (busy, quiet) = (session(&process.url, &key)?, session(&process.url, &key)?);
     let (before, _) = process.memory_kib()?;
     let mut looking = Vec::new();

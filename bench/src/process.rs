@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use serde_json::Value;
 
 /// A process that ends with this value.
 pub(crate) struct Process {
@@ -16,6 +17,13 @@ pub(crate) struct Process {
     pub(crate) url: String,
     /// From its start until it said so.
     pub(crate) started_in: Duration,
+}
+
+/// What a demo installation says of itself, such as `/customer/api_key`.
+pub(crate) fn told(data: &Path, what: &str) -> anyhow::Result<String> {
+    let dev: Value = serde_json::from_slice(&std::fs::read(data.join("dev.json"))?)?;
+    let found = dev.pointer(what).and_then(Value::as_str);
+    Ok(found.with_context(|| format!("dev.json has no {what}"))?.to_owned())
 }
 
 impl Process {
@@ -40,6 +48,19 @@ impl Process {
             line.clear();
         }
         bail!("{} ended before it listened", program.display())
+    }
+
+    /// Starts a demo installation in this data folder, with this configuration if there is one.
+    pub(crate) fn serve(
+        ledgerline: &Path,
+        data: &Path,
+        config: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let data = data.to_string_lossy();
+        let config = config.map(Path::to_string_lossy);
+        let mut arguments = vec!["serve", "--dev", "--listen", "127.0.0.1:0", "--data", &data];
+        arguments.extend(config.iter().flat_map(|config| ["--config", config]));
+        Self::start(ledgerline, &arguments)
     }
 
     /// CPU time used so far, in microseconds.

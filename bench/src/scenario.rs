@@ -4,13 +4,13 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 use clap::Args;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
 use crate::load::Figures;
-use crate::process::Process;
+use crate::process::{Process, told};
 use crate::{journal, machine, rawsql, report};
 
 #[derive(Args)]
@@ -205,24 +205,9 @@ impl Bench<'_> {
         });
         std::fs::write(&config, tree.to_string())?;
         let data = folder.path().join("data");
-        let (data_text, config_text) = (data.to_string_lossy(), config.to_string_lossy());
-        let arguments = [
-            "serve",
-            "--dev",
-            "--listen",
-            "127.0.0.1:0",
-            "--data",
-            &data_text,
-            "--config",
-            &config_text,
-        ];
-        let process = Process::start(&self.args.ledgerline, &arguments)?;
-        let dev: Value = serde_json::from_slice(&std::fs::read(data.join("dev.json"))?)?;
-        let key = dev
-            .pointer("/customer/api_key")
-            .and_then(Value::as_str)
-            .context("dev.json has a key")?;
-        let value = self.watched(scenario, &process, Some(key))?;
+        let process = Process::serve(&self.args.ledgerline, &data, Some(&config))?;
+        let key = told(&data, "/customer/api_key")?;
+        let value = self.watched(scenario, &process, Some(&key))?;
         process.stop()?;
         self.verify(&data)?;
         Ok(value)

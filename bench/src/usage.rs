@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use crate::machine;
-use crate::process::Process;
+use crate::process::{Process, told};
 use crate::usage_data::{RARE_KEY, SPAN, instant, key, model, org, request};
 
 const HOUR: u64 = 3_600_000_000;
@@ -118,15 +118,8 @@ const KINDS: [Kind; 18] = [
 ];
 
 pub(crate) async fn run(args: UsageArgs) -> anyhow::Result<()> {
-    let dev: Value = serde_json::from_slice(&std::fs::read(args.data.join("dev.json"))?)?;
-    let named = |path: &str| {
-        Ok::<_, anyhow::Error>(
-            dev.pointer(path).and_then(Value::as_str).context("dev.json")?.to_owned(),
-        )
-    };
-    let folder = args.data.to_string_lossy();
-    let arguments = ["serve", "--dev", "--listen", "127.0.0.1:0", "--data", &folder];
-    let process = Process::start(&args.ledgerline, &arguments)?;
+    let named = |what| told(&args.data, what);
+    let process = Process::serve(&args.ledgerline, &args.data, None)?;
     let mut client = Client::connect(&process.url).await?;
     let (operator, customer) = (named("/admin/api_key")?, named("/customer/api_key")?);
     let all = format!("/admin/usage/summary?from={}&to={}", text(instant(0)), text(instant(SPAN)));

@@ -8,7 +8,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context as _;
 use clap::Args;
 use kernel::Secret;
 use ledger::Table;
@@ -16,7 +15,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use store::Database;
 
-use crate::process::Process;
+use crate::process::{Process, told};
 
 const DAYS: u64 = 90;
 const MICROS_PER_DAY: u64 = 86_400_000_000;
@@ -61,12 +60,8 @@ pub(crate) async fn run(args: UsageDataArgs) -> anyhow::Result<()> {
 
 /// Starts and stops a demo installation; returns its customer, who gets most of the calls.
 fn install(ledgerline: &Path, data: &Path) -> anyhow::Result<String> {
-    let folder = data.to_string_lossy();
-    let arguments = ["serve", "--dev", "--listen", "127.0.0.1:0", "--data", &folder];
-    Process::start(ledgerline, &arguments)?.stop()?;
-    let dev: serde_json::Value = serde_json::from_slice(&std::fs::read(data.join("dev.json"))?)?;
-    let org = dev.pointer("/customer/org_id").and_then(serde_json::Value::as_str);
-    Ok(org.context("dev.json names the customer")?.to_owned())
+    Process::serve(ledgerline, data, None)?.stop()?;
+    told(data, "/customer/org_id")
 }
 
 /// The same numbers in every run.

@@ -1,13 +1,12 @@
 //! The texts in requests and answers: to be read, and changed where they must be.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use bytes::Bytes;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::request::{place, splice};
 use crate::usage::UNCOUNTED;
@@ -42,8 +41,7 @@ pub fn edit_request(body: &Bytes, edit: &mut Edit<'_>) -> Result<Option<Bytes>, 
     let wire: RequestWire<'_> = serde_json::from_slice(body)?;
     let mut edits = Vec::new();
     for raw in [wire.messages, wire.tools, wire.input].into_iter().flatten() {
-        serde_json::from_str::<Unambiguous>(raw.get())?;
-        let mut part: Value = serde_json::from_str(raw.get())?;
+        let Unambiguous(mut part) = serde_json::from_str(raw.get())?;
         if edit_value(&mut part, edit) {
             edits.push((place(raw, body), part.to_string()));
         }
@@ -82,60 +80,64 @@ fn edit_value(value: &mut Value, edit: &mut Edit<'_>) -> bool {
     }
 }
 
-/// Any JSON in which no object has two members of one name.
-struct Unambiguous;
+/// A value in which no object has two members of one name.
+struct Unambiguous(Value);
 
 impl<'de> Deserialize<'de> for Unambiguous {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Self)
+        deserializer.deserialize_any(UnambiguousVisitor).map(Self)
     }
 }
 
-impl<'de> Visitor<'de> for Unambiguous {
-    type Value = Self;
+struct UnambiguousVisitor;
+
+impl<'de> Visitor<'de> for UnambiguousVisitor {
+    type Value = Value;
 
     fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.write_str("JSON without two members of one name")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
-        let mut names = HashSet::new();
-        while let Some(name) = members.next_key::<String>()? {
-            if !names.insert(name) {
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some((name, Unambiguous(value))) = members.next_entry()? {
+            if object.insert(name, value).is_some() {
                 return Err(A::Error::custom("two members have one name"));
             }
-            members.next_value::<Self>()?;
         }
-        Ok(self)
+        Ok(Value::Object(object))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
-        while items.next_element::<Self>()?.is_some() {}
-        Ok(self)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(Unambiguous(item)) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
     }
 
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, _value: bool) -> Result<Self, E> {
-        Ok(self)
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_i64<E>(self, _value: i64) -> Result<Self, E> {
-        Ok(self)
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_u64<E>(self, _value: u64) -> Result<Self, E> {
-        Ok(self)
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_f64<E>(self, _value: f64) -> Result<Self, E> {
-        Ok(self)
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
     }
 
-    fn visit_str<E>(self, _text: &str) -> Result<Self, E> {
-        Ok(self)
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(text.into())
     }
 }
 
@@ -190,6 +192,9 @@ mod tests {
         let plain =
             r#"{"messages":[{"a":null,"b":true,"c":-1,"d":1,"e":1.5,"f":[{"a":"x"},{"a":"y"}]}]}"#;
         assert_eq!(edit_request(&plain.into(), &mut upper), Ok(None));
+        let kept = plain.replace("\"x\"", "\"BAD\"");
+        let edited = edit_request(&plain.replace('x', "bad").into(), &mut upper);
+        assert_eq!(edited, Ok(Some(kept.into())));
     }
 
     #[test]

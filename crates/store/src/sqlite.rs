@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -46,6 +46,8 @@ struct Shared {
     writer: FairMutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     reader_slots: Semaphore,
+    /// The log was emptied for good: no more room is made in it.
+    closed: AtomicBool,
     /// Transactions begun, and rows changed before, since the log was last copied.
     commits: AtomicU64,
     rows: AtomicU64,
@@ -122,7 +124,7 @@ impl Shared {
     fn extend(&self, log: &File) -> std::io::Result<bool> {
         let _nobody_writes = self.writer.lock();
         let length = log.metadata()?.len();
-        if length >= LOG_BYTES {
+        if length >= LOG_BYTES || self.closed.load(Ordering::Relaxed) {
             return Ok(false);
         }
         log.write_all_at(&ROOM_STEP, length)?;
@@ -147,6 +149,7 @@ impl Sqlite {
                 writer: FairMutex::new(writer),
                 readers: Mutex::new(readers),
                 reader_slots: Semaphore::new(READERS),
+                closed: AtomicBool::new(false),
                 commits: AtomicU64::new(0),
                 rows: AtomicU64::new(0),
                 checkpointer: Checkpointer::start(path)?,
@@ -201,6 +204,7 @@ impl Sqlite {
         let shared = Arc::clone(&self.shared);
         let folding = move || {
             let writer = shared.writer.lock();
+            shared.closed.store(true, Ordering::Relaxed);
             writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
         };
         match tokio::task::spawn_blocking(folding).await {

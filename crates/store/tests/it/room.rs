@@ -47,3 +47,17 @@ async fn room_is_made_beside_a_writer_and_read_by_nobody() {
     database.close().await;
     assert_eq!(std::fs::metadata(&log).map_or(0, |log| log.len()), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_closed_stays_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = open(folder.path()).await;
+    database.migrate(&[THINGS]).await.unwrap();
+    let making = database.clone();
+    let made = tokio::spawn(async move { making.make_room().await });
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    database.close().await;
+    made.await.unwrap().unwrap();
+    let log = std::fs::metadata(folder.path().join("ledgerline.db-wal")).map_or(0, |log| log.len());
+    assert_eq!(log, 0);
+}
