@@ -84,7 +84,7 @@ impl Movement<'_> {
         let id = self.id(what);
         let operation = Operation { memo, ..Operation::new(id.as_str(), self.command()?) };
         let attachments = vec![self.actor.attachment(self.at, &self.changed(what, &id))];
-        moved(id, &journal.submit(Unit { operation, attachments }).await?)
+        moved(id, &journal.submit(Unit::new(operation, attachments)).await?)
     }
 
     fn changed(&self, what: &'static str, id: &str) -> Changed {
@@ -136,7 +136,7 @@ pub(crate) async fn reverse(
         after: Some(json!({"id": id, "reason": reason})),
     };
     let attachments = vec![actor.attachment(at, &changed)];
-    moved(id, &journal.submit(Unit { operation, attachments }).await?)
+    moved(id, &journal.submit(Unit::new(operation, attachments)).await?)
 }
 
 fn checked_reason(reason: &str) -> Result<&str, Error> {

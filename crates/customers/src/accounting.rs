@@ -95,7 +95,7 @@ impl Customers {
             amount: post.amount,
             usage,
         };
-        let unit = Unit { operation, attachments: vec![record.attachment()] };
+        let unit = Unit::new(operation, vec![record.attachment()]);
         let receipt = self.parts().journal.submit(unit).await?;
         refusal(&receipt, currency)?;
         let (seq, at, replayed) = (receipt.seq, receipt.at, receipt.replayed);

@@ -302,7 +302,7 @@ impl Engine {
             store::log_row(&run_id, 1, now, 0_i64.into(), (1, text)),
         ];
         attachments.extend(start.with.iter().cloned());
-        match self.journal.submit(Unit { operation, attachments }).await {
+        match self.journal.submit(Unit::new(operation, attachments)).await {
             Ok(receipt) if receipt.replayed => Ok((Started { run_id, replayed: true }, now)),
             Ok(_) => {
                 let org_id = org_id.clone();

@@ -128,7 +128,11 @@ impl Gateway {
             return drop(reply.send(outcome));
         }
         let asked_at = Instant::now();
-        let asked = self.ask(&prepared, &mut trail, &mut reply).await;
+        let asked = tokio::select! {
+            biased;
+            asked = self.ask(&prepared, &mut trail, &mut reply) => asked,
+            lost = admission.lost() => return drop(reply.send(Err(lost.into()))),
+        };
         admission.upstream_took(asked_at.elapsed());
         match asked {
             Asked::Full(place, full) => {
@@ -169,15 +173,15 @@ impl Gateway {
                 return Err(self.fail(admission, trail, Error::ContentRefused, purchase).await);
             }
         };
-        if let Some(key) = prepared.caching.key().filter(|_| place.fallback().is_none()) {
+        let keep = prepared.caching.key().filter(|_| place.fallback().is_none()).map(|key| {
             let entry = Entry {
                 content_type: content_type.clone(),
                 body: body.clone(),
                 tokens: usage.tokens,
                 charge_id: admission.id().clone(),
             };
-            self.answers.keep(key, entry).await;
-        }
+            (key, entry)
+        });
         note_answer(&mut admission, &body);
         let also = kept_row(&admission, prepared, &content_type, &body);
         let bill = Bill {
@@ -190,6 +194,9 @@ impl Gateway {
             ..Bill::default()
         };
         let charged = self.metering.settle(admission, bill, also).await?;
+        if let Some((key, entry)) = keep {
+            self.answers.keep(key, entry).await;
+        }
         let told = Told::of(prepared, place);
         Ok(Answered::Full { content_type, body, charged, told, replayed: false })
     }
@@ -278,12 +285,12 @@ impl Gateway {
     async fn admit(&self, prepared: &Prepared) -> Result<Admitted, Error> {
         let Some(key) = &prepared.repeat else {
             let call = Self::call_of(prepared, ChargeId::generate(), None);
-            return Ok(Admitted::New(self.metering.admit(call).await?));
+            return Ok(Admitted::New(self.take_hold(prepared, call).await?));
         };
         for attempt in 1..=MAX_ATTEMPTS {
             let id = key.charge_id(attempt);
             let call = Self::call_of(prepared, id.clone(), Some(key.fingerprint));
-            match self.metering.admit(call).await {
+            match self.take_hold(prepared, call).await {
                 Ok(admission) => return Ok(Admitted::New(admission)),
                 Err(metering::Error::Repeated) => {}
                 Err(error) => return Err(error.into()),
@@ -293,6 +300,16 @@ impl Gateway {
             }
         }
         Err(Error::AttemptsUsedUp)
+    }
+
+    /// A complete answer leaves when it is settled, so that its hold needs no wait of its own; the first
+    /// frames of a stream leave before.
+    async fn take_hold(&self, prepared: &Prepared, call: Call) -> metering::Result<Admission> {
+        if prepared.stream {
+            self.metering.admit(call).await
+        } else {
+            self.metering.admit_ahead(call).await
+        }
     }
 
     /// The answer of an earlier attempt; `None` if it ended without a charge.

@@ -160,7 +160,7 @@ fn metering(error: metering::Error) -> web::Error {
             web::Error::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "storage_unavailable",
-                "the call could not be recorded, so it was not made: send it again later",
+                "the call could not be recorded, and is not charged: send it again later",
             )
             .retry_after(Duration::from_secs(5))
         }

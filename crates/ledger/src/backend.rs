@@ -25,6 +25,13 @@ pub(crate) trait Backend: Send + std::fmt::Debug {
     /// A batch takes as long as a commit to a disk of this machine, and may be written on any thread.
     fn is_local(&self) -> bool;
 
+    /// Nobody has to be waited for before a batch can begin.
+    fn is_free(&self) -> bool;
+
+    /// Brings `state` up to what `need` names, for work that a later batch writes; only where nobody
+    /// else writes ([`is_local`](Self::is_local)).
+    fn read(&mut self, state: &mut State, need: &Need) -> Result<()>;
+
     /// One batch in one transaction, in which nobody else writes: brings `state` up to what
     /// `need` names, lets `work` change it, writes what it says and commits. When this returns,
     /// the changes are on disk; when it fails, they are not, or nobody knows, and `state` is no

@@ -20,6 +20,10 @@ pub enum JournalError {
     /// What is attached to the operation does not fit its table. Nothing was written.
     #[error("what is attached to the operation cannot be written")]
     Attachment(#[source] Arc<store::Error>),
+    /// The hold that the operation is about was decided, and could not be written then. Nothing was
+    /// written.
+    #[error("the hold was lost")]
+    HoldLost,
     /// The journal has stopped.
     #[error("the journal has stopped")]
     Stopped,

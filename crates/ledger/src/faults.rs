@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kernel::{Amount, Timestamp};
-use store::{Database, Error, Result};
+use store::{Database, Error};
 use testkit::FakeClock;
 
 use crate::backend::{Backend, SqliteBackend, Work};
 use crate::state::{Need, State};
 use crate::{
-    AccountKey, AccountKind, Charge, Command, Config, HoldId, HoldLeg, Journal, JournalError, Leg,
-    MIGRATIONS, Operation, Outcome, Receipt, balance, verify,
+    AccountKey, AccountKind, Charge, Command, Config, Decided, HoldLeg, HoldRef, Journal,
+    JournalError, Leg, MIGRATIONS, Operation, Outcome, Unit, balance, verify,
 };
 
 /// Fails by a seeded sequence: before anything is written, or after all of it is.
@@ -36,7 +36,18 @@ impl Backend for Faulty {
         true
     }
 
-    fn batch(&mut self, state: &mut State, need: &Need, work: Work<'_>) -> Result<()> {
+    fn is_free(&self) -> bool {
+        self.inner.is_free()
+    }
+
+    fn read(&mut self, state: &mut State, need: &Need) -> store::Result<()> {
+        match next(&self.random) % 10 {
+            0 => Err(Error::TaskLost),
+            _ => self.inner.read(state, need),
+        }
+    }
+
+    fn batch(&mut self, state: &mut State, need: &Need, work: Work<'_>) -> store::Result<()> {
         match next(&self.random) % 5 {
             0 => Err(Error::TaskLost),
             1 => {
@@ -49,12 +60,16 @@ impl Backend for Faulty {
 }
 
 /// Repeats under the same id until there is an outcome, as every caller must.
-async fn insist(journal: &Journal, operation: Operation) -> Receipt {
+async fn insist(journal: &Journal, unit: Unit, ahead: bool) -> Result<Decided, JournalError> {
     loop {
-        match journal.submit(operation.clone()).await {
-            Ok(receipt) => return receipt,
+        let outcome = if ahead {
+            journal.decide(unit.clone()).await
+        } else {
+            journal.submit(unit.clone()).await.map(Decided::from)
+        };
+        match outcome {
             Err(JournalError::Storage(_) | JournalError::Busy) => tokio::task::yield_now().await,
-            Err(other) => panic!("{other}"),
+            outcome => return outcome,
         }
     }
 }
@@ -63,35 +78,38 @@ fn account(owner: &str, kind: AccountKind) -> AccountKey {
     AccountKey::new(owner, kind, "CNY".parse().unwrap())
 }
 
+/// A call whose hold is on disk before it goes on, or (every other one) only decided.
 async fn call(journal: Journal, number: u64) -> i64 {
-    let hold = Command::Hold {
-        legs: vec![HoldLeg {
-            account: account("org", AccountKind::Wallet),
-            amount: Amount::from_nanos(10),
-        }],
-        claims: Vec::new(),
-        lease_until: Timestamp::from_micros(i64::MAX),
-    };
-    let held = insist(&journal, Operation::new(format!("hold{number}"), hold)).await;
-    if !matches!(held.outcome, Outcome::Applied(_)) {
-        return 0;
+    let leg =
+        HoldLeg { account: account("org", AccountKind::Wallet), amount: Amount::from_nanos(10) };
+    let lease_until = Timestamp::from_micros(i64::MAX);
+    let take = Command::Hold { legs: vec![leg], claims: Vec::new(), lease_until };
+    let take = Operation::new(format!("hold{number}"), take);
+    loop {
+        let ahead = !number.is_multiple_of(2);
+        let held = insist(&journal, take.clone().into(), ahead).await.unwrap();
+        if !matches!(held.receipt.outcome, Outcome::Applied(_)) {
+            return 0;
+        }
+        let settled = insist(&journal, settle(number, &held.hold), false).await;
+        match settled.map(|settled| settled.receipt.outcome) {
+            Ok(Outcome::Applied(applied)) => return applied.amount.nanos(),
+            // It was decided, and then lost: the caller takes it again.
+            Err(JournalError::HoldLost) => {}
+            other => panic!("{other:?}"),
+        }
     }
+}
+
+fn settle(number: u64, hold: &HoldRef) -> Unit {
     let charge = Charge {
         leg: 0,
         to: account("platform", AccountKind::Revenue),
         amount: Amount::from_nanos(i64::try_from(number % 10).unwrap()),
     };
-    let settle = Command::Settle {
-        hold: HoldId(held.seq),
-        charges: vec![charge],
-        max_debt: Amount::ZERO,
-        tokens: 0,
-    };
-    let settled = insist(&journal, Operation::new(format!("settle{number}"), settle)).await;
-    match settled.outcome {
-        Outcome::Applied(applied) => applied.amount.nanos(),
-        Outcome::Refused(refusal) => panic!("{refusal}"),
-    }
+    let (charges, max_debt) = (vec![charge], Amount::ZERO);
+    let settle = Command::Settle { hold: hold.id(), charges, max_debt, tokens: 0 };
+    Unit { hold: Some(hold.clone()), ..Operation::new(format!("settle{number}"), settle).into() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,7 +129,8 @@ async fn whatever_fails_everything_is_done_once() {
             to: account("org", AccountKind::Wallet),
             amount: Amount::from_nanos(600),
         };
-        insist(&journal, Operation::new("grant", Command::Transfer { legs: vec![leg] })).await;
+        let grant = Operation::new("grant", Command::Transfer { legs: vec![leg] });
+        insist(&journal, grant.into(), false).await.unwrap();
         let calls: Vec<_> =
             (0..100).map(|number| tokio::spawn(call(journal.clone(), number))).collect();
         let mut spent = 0;

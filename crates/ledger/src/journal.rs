@@ -1,5 +1,12 @@
 //! The one door to money: units of work queue up, and are written many at once.
 
+mod decided;
+mod queue;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -8,40 +15,33 @@ use kernel::SharedClock;
 use parking_lot::Mutex;
 use store::{Database, Error};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
 
+pub use self::decided::{Decided, HoldRef};
+use self::queue::{Queue, Woken};
+pub(crate) use self::writer::{Attempt, NoReceipt};
+use self::writer::{Request, Writer};
 use crate::backend::{Backend, MySqlBackend, SqliteBackend};
-use crate::machine::{Conflict, apply};
 use crate::metrics::Metrics;
-use crate::state::{Changes, Need, State};
-use crate::{Config, JournalError, Operation, Receipt, Unit};
+use crate::{Command, Config, JournalError, Operation, Receipt, Unit};
 
 const LONGEST_ID: usize = 128;
 const LONGEST_MEMO: usize = 255;
-/// Accounts and counters kept in memory between batches; beyond it all are forgotten and read again.
-const MOST_KEPT: usize = 100_000;
-/// After a commit that took longer nobody waits for the disk on a thread of its own.
-const QUICK: Duration = Duration::from_millis(2);
 
 type Answer = Result<Receipt, JournalError>;
-type Attempt = Result<Receipt, Conflict>;
 
 /// The one door to money. Cheap to clone; all clones share one writing thread.
 #[derive(Clone, Debug)]
-pub struct Journal {
-    queue: mpsc::Sender<Request>,
-    shared: Arc<Shared>,
-}
+pub struct Journal(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    queue: Queue<Request>,
     writer: Mutex<Writer>,
     /// Says whether the calling thread has nothing else to do.
     alone: OnceLock<Alone>,
     thread: Mutex<Option<JoinHandle<()>>>,
     failure: Mutex<Option<String>>,
     metrics: Metrics,
-    stopped: tokio_util::sync::CancellationToken,
 }
 
 struct Alone(Box<dyn Fn() -> bool + Send + Sync>);
@@ -50,12 +50,6 @@ impl std::fmt::Debug for Alone {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         to.debug_tuple("Alone").field(&self.0()).finish()
     }
-}
-
-#[derive(Debug)]
-struct Request {
-    unit: Unit,
-    answer: oneshot::Sender<Answer>,
 }
 
 impl Journal {
@@ -77,24 +71,21 @@ impl Journal {
         clock: SharedClock,
         config: &Config,
     ) -> std::io::Result<Self> {
-        let (queue, requests) = mpsc::channel(config.queue.max(1));
         let max_batch = config.max_batch.max(1);
-        let writer =
-            Writer { backend, state: State::default(), clock, sound: true, took: Duration::ZERO };
         let shared = Arc::new(Shared {
-            writer: Mutex::new(writer),
+            queue: Queue::new(config.queue),
+            writer: Mutex::new(Writer::new(backend, clock, max_batch)),
             alone: OnceLock::new(),
             thread: Mutex::default(),
             failure: Mutex::default(),
             metrics: Metrics::default(),
-            stopped: tokio_util::sync::CancellationToken::new(),
         });
         let writing = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || writing.run(requests, max_batch))?;
+            .spawn(move || writing.run(max_batch))?;
         *shared.thread.lock() = Some(thread);
-        Ok(Self { queue, shared })
+        Ok(Self(shared))
     }
 
     /// Lets a caller write its own unit, on its own thread, while `alone` says that this thread has
@@ -103,7 +94,7 @@ impl Journal {
     ///
     /// Only for a database in this process: a server is asked on the journal's thread alone.
     pub fn write_at_once_when(&self, alone: impl Fn() -> bool + Send + Sync + 'static) {
-        drop(self.shared.alone.set(Alone(Box::new(alone))));
+        drop(self.0.alone.set(Alone(Box::new(alone))));
     }
 
     /// Applies a unit, or gives its first outcome again. When this returns a receipt, it is on
@@ -113,55 +104,51 @@ impl Journal {
     pub async fn submit(&self, unit: impl Into<Unit>) -> Answer {
         let unit = unit.into();
         check(&unit.operation)?;
-        if self.shared.stopped.is_cancelled() {
-            return Err(JournalError::Stopped);
-        }
-        if let Some(answer) = self.write_at_once(&unit) {
-            return answer;
-        }
-        let (answer, answered) = oneshot::channel();
-        self.queue.try_send(Request { unit, answer }).map_err(|refused| {
-            let error = match refused {
-                mpsc::error::TrySendError::Full(_) => JournalError::Busy,
-                mpsc::error::TrySendError::Closed(_) => JournalError::Stopped,
-            };
-            self.shared.metrics.not_written(&error);
-            error
-        })?;
+        let (request, answered) = Request::waited_for(unit);
+        self.hand_in(request)?;
         answered.await.unwrap_or(Err(JournalError::Stopped))
     }
 
-    /// Writes the unit here and now; `None` if it is to be queued.
-    fn write_at_once(&self, unit: &Unit) -> Option<Answer> {
-        let alone = self.shared.alone.get().is_some_and(|alone| alone.0());
-        if !alone || self.waiting() > 0 {
-            return None;
+    /// Takes a hold, and returns when that is decided: a hold that is taken may not be on disk yet
+    /// (docs/adr/0016). What rests on it must not be acknowledged before an operation that names it
+    /// ([`Unit::hold`]) is on disk; [`Decided::lost`] tells of the rare hold that does not get there.
+    ///
+    /// A refusal and a repeated hold are on disk when this returns, and so is everything while the disk
+    /// refuses, or on a server. Any other command is treated as by [`submit`](Self::submit).
+    pub async fn decide(&self, unit: impl Into<Unit>) -> Result<Decided, JournalError> {
+        let unit = unit.into();
+        if !matches!(unit.operation.command, Command::Hold { .. }) {
+            return Ok(self.submit(unit).await?.into());
         }
-        let mut writer = self.shared.writer.try_lock()?;
-        // The next quick commit of the journal's thread allows it again.
-        let quick = writer.backend.is_local() && writer.took <= QUICK;
-        let stopped = self.shared.stopped.is_cancelled();
-        (quick && !stopped).then(|| writer.write_one(unit, &self.shared))
+        check(&unit.operation)?;
+        let (request, promised, answered) = Request::promised(unit);
+        self.hand_in(request)?;
+        promised.decided(answered).await
+    }
+
+    fn hand_in(&self, request: Request) -> Result<(), JournalError> {
+        let Some(request) = self.0.take_at_once(request) else { return Ok(()) };
+        self.0.queue.push(request).inspect_err(|error| self.0.metrics.not_written(error))
     }
 
     /// Why the last batch could not be written, until one can.
     pub fn failure(&self) -> Option<String> {
-        self.shared.failure.lock().clone()
+        self.0.failure.lock().clone()
     }
 
     /// Operations that wait to be written.
     pub fn waiting(&self) -> usize {
-        self.capacity().saturating_sub(self.queue.capacity())
+        self.0.queue.len()
     }
 
     /// Operations that may wait to be written.
     pub fn capacity(&self) -> usize {
-        self.queue.max_capacity()
+        self.0.queue.capacity()
     }
 
     /// Adds the journal's figures.
     pub fn register(&self, metrics: &mut telemetry::Metrics) {
-        self.shared.metrics.register(metrics);
+        self.0.metrics.register(metrics);
         let journal = self.clone();
         metrics.add_read(
             "ledgerline_journal_queue_depth",
@@ -172,24 +159,14 @@ impl Journal {
 
     /// Takes no more units, writes those that wait, and ends the writing thread.
     pub async fn close(&self) {
-        self.shared.stopped.cancel();
-        // The thread notices at its next unit: give it one to wake up for.
-        let (answer, answered) = oneshot::channel();
-        let wake = Unit::from(Operation::new("", crate::Command::Transfer { legs: Vec::new() }));
-        if self.queue.send(Request { unit: wake, answer }).await.is_ok() {
-            drop(answered.await);
-        }
-        let thread = self.shared.thread.lock().take();
+        self.0.queue.close();
+        let thread = self.0.thread.lock().take();
         if let Some(thread) = thread {
             let joined = tokio::task::spawn_blocking(move || thread.join()).await;
             if !matches!(joined, Ok(Ok(()))) {
                 tracing::error!("the journal's thread ended badly");
             }
         }
-        // Who writes on a thread of its own has begun before the stop, and ends now.
-        let shared = Arc::clone(&self.shared);
-        let ended = tokio::task::spawn_blocking(move || drop(shared.writer.lock()));
-        ended.await.unwrap_or_default();
     }
 }
 
@@ -203,33 +180,54 @@ fn check(operation: &Operation) -> Result<(), JournalError> {
 
 impl Shared {
     /// The journal's thread.
-    fn run(&self, mut requests: mpsc::Receiver<Request>, max_batch: usize) {
+    fn run(&self, max_batch: usize) {
         let mut batch = Vec::with_capacity(max_batch);
         let mut crowded = false;
         loop {
-            let count = requests.blocking_recv_many(&mut batch, max_batch);
-            if count == 0 {
-                return;
-            }
-            if crowded {
-                let patience = self.writer.lock().took;
-                gather(&mut requests, &mut batch, (max_batch, patience));
-            }
-            crowded = batch.len() > 1;
-            if self.stopped.is_cancelled() {
-                // No more are let in; those before are written.
-                requests.close();
-            }
-            batch.retain(|request| !request.unit.operation.id.is_empty());
-            if !batch.is_empty() {
-                self.writer.lock().write(&mut batch, self);
+            match self.queue.wait(&mut batch, max_batch) {
+                Woken::Requests => {
+                    if crowded {
+                        let patience = self.writer.lock().took();
+                        self.gather(&mut batch, (max_batch, patience));
+                    }
+                    crowded = batch.len() > 1;
+                    self.writer.lock().take_in(&mut batch, self);
+                }
+                Woken::Reminder => self.writer.lock().write_due(self),
+                Woken::Closed => return self.writer.lock().end(self),
             }
         }
     }
 
-    fn refuse(&self, answer: oneshot::Sender<Answer>, error: JournalError) {
-        self.metrics.not_written(&error);
-        drop(answer.send(Err(error)));
+    /// Lets threads go first that are ready to run, as long as that brings more units: a commit costs
+    /// about the same for few as for many. Not for longer than the last commit took; where no processor
+    /// is short this takes no time (docs/adr/0013).
+    fn gather(&self, batch: &mut Vec<Request>, (max_batch, patience): (usize, Duration)) {
+        let begun = Instant::now();
+        loop {
+            std::thread::yield_now();
+            let before = batch.len();
+            self.queue.take(batch, max_batch);
+            if batch.len() == before || begun.elapsed() >= patience {
+                return;
+            }
+        }
+    }
+
+    /// Takes a request in on the caller's thread; gives it back if it is to be queued.
+    fn take_at_once(&self, request: Request) -> Option<Request> {
+        let alone = || self.alone.get().is_some_and(|alone| alone.0());
+        if !request.is_promised() && !alone() {
+            return Some(request);
+        }
+        let Some(mut writer) = self.writer.try_lock().filter(|_| self.queue.is_idle()) else {
+            return Some(request);
+        };
+        if !writer.takes_at_once(&request) {
+            return Some(request);
+        }
+        writer.take_in(&mut vec![request], self);
+        None
     }
 
     fn note(&self, failure: Option<&Error>) {
@@ -241,110 +239,5 @@ impl Shared {
         } else if noted.take().is_some() {
             tracing::info!("the journal writes again");
         }
-    }
-}
-
-/// Lets threads go first that are ready to run, as long as that brings more units: a commit costs about
-/// the same for few as for many. Not for longer than the last commit took; where no processor is short
-/// this takes no time (docs/adr/0013).
-fn gather(
-    requests: &mut mpsc::Receiver<Request>,
-    batch: &mut Vec<Request>,
-    (max_batch, patience): (usize, Duration),
-) {
-    let begun = Instant::now();
-    loop {
-        std::thread::yield_now();
-        let before = batch.len();
-        while batch.len() < max_batch
-            && let Ok(request) = requests.try_recv()
-        {
-            batch.push(request);
-        }
-        if batch.len() == before || begun.elapsed() >= patience {
-            return;
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Writer {
-    backend: Box<dyn Backend>,
-    state: State,
-    clock: SharedClock,
-    /// What is in memory is what is on disk: false while a commit is under way, and after a panic.
-    sound: bool,
-    /// How long the last commit took.
-    took: Duration,
-}
-
-impl Writer {
-    /// Writes a batch and answers everyone in it.
-    fn write(&mut self, batch: &mut Vec<Request>, shared: &Shared) {
-        let (units, answers): (Vec<Unit>, Vec<_>) =
-            batch.drain(..).map(|request| (request.unit, request.answer)).unzip();
-        match self.commit(&units, shared) {
-            Ok(outcomes) => {
-                shared.note(None);
-                for (answer, outcome) in answers.into_iter().zip(outcomes) {
-                    drop(answer.send(outcome.map_err(|Conflict| JournalError::Conflict)));
-                }
-            }
-            // One unit spoils the batch with what is attached to it: only that one is to fail.
-            Err(error) if error.is_data() => {
-                for (unit, answer) in units.into_iter().zip(answers) {
-                    drop(answer.send(self.write_one(&unit, shared)));
-                }
-            }
-            Err(error) => {
-                shared.note(Some(&error));
-                let error = JournalError::Storage(Arc::new(error));
-                for answer in answers {
-                    shared.refuse(answer, error.clone());
-                }
-            }
-        }
-    }
-
-    /// Writes one unit.
-    fn write_one(&mut self, unit: &Unit, shared: &Shared) -> Answer {
-        let error = match self.commit(std::slice::from_ref(unit), shared) {
-            Ok(mut outcomes) => {
-                shared.note(None);
-                let outcome = outcomes.pop().unwrap_or(Err(Conflict));
-                return outcome.map_err(|Conflict| JournalError::Conflict);
-            }
-            Err(error) if error.is_data() => JournalError::Attachment(Arc::new(error)),
-            Err(error) => {
-                shared.note(Some(&error));
-                JournalError::Storage(Arc::new(error))
-            }
-        };
-        shared.metrics.not_written(&error);
-        Err(error)
-    }
-
-    fn commit(&mut self, units: &[Unit], shared: &Shared) -> Result<Vec<Attempt>, Error> {
-        if !self.sound || self.state.size() > MOST_KEPT {
-            self.state.restart(crate::rows::Head::default());
-        }
-        self.sound = false;
-        let begun = Instant::now();
-        let now = self.clock.now();
-        let need = Need::of(units, now.micros());
-        let mut outcomes = Vec::with_capacity(units.len());
-        let mut work = |state: &mut State| {
-            let mut changes = Changes::default();
-            outcomes = units.iter().map(|unit| apply(state, &mut changes, unit, now)).collect();
-            changes.settle_order();
-            changes
-        };
-        let written = self.backend.batch(&mut self.state, &need, &mut work);
-        self.took = begun.elapsed();
-        self.sound = written.is_ok();
-        written?;
-        self.state.end_batch();
-        shared.metrics.committed(&outcomes, self.took.as_secs_f64());
-        Ok(outcomes)
     }
 }

@@ -6,7 +6,7 @@
 //! - an operation's id is applied at most once, for ever, and a repeat gives the first outcome;
 //! - a hold resolves once;
 //! - lots are spent in their order; a counter never passes its limit;
-//! - a receipt means: on disk;
+//! - a receipt means: on disk, but for a hold that is told to be decided only;
 //! - every operation's hash continues the one before, so that a change is found and located.
 //!
 //! Tables: `ledger_head`, `ledger_accounts`, `ledger_operations`, `ledger_transfers`,
@@ -42,7 +42,7 @@ pub use config::Config;
 pub use counters::{Claim, Claimed, Measure, Window};
 pub use error::JournalError;
 pub use jobs::{SweepError, expire_lots, purge_counters, recover, sweep};
-pub use journal::Journal;
+pub use journal::{Decided, HoldRef, Journal};
 pub use lots::{BASE_PRIORITY, Lot, LotId, LotKind, LotTerms};
 pub use migrations::MIGRATIONS;
 pub use model::{

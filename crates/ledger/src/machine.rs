@@ -403,6 +403,7 @@ fn resolve(cell: &Cell, row: &OperationRow) -> Value {
         Cell::Value(value) => value.clone(),
         Cell::Seq => Value::Int(row.seq),
         Cell::At => Value::Int(row.at),
+        Cell::Hold => row.ref_seq.into(),
         Cell::Amount => Value::Int(row.amount),
         Cell::Debt => Value::Int(row.debt),
         Cell::WrittenOff => Value::Int(row.written_off),

@@ -2,8 +2,8 @@
 
 use telemetry::{Counter, Counters, Gauge, Histogram};
 
-use crate::machine::Conflict;
-use crate::{JournalError, Outcome, Receipt};
+use crate::journal::{Attempt, NoReceipt};
+use crate::{JournalError, Outcome};
 
 /// What the journal counts; written by its thread, a batch at a time.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub(crate) struct Metrics {
     busy: Counter,
     storage: Counter,
     attachment: Counter,
+    lost: Counter,
 }
 
 impl Default for Metrics {
@@ -39,6 +40,7 @@ impl Default for Metrics {
             busy: reason("busy"),
             storage: reason("storage"),
             attachment: reason("attachment"),
+            lost: reason("hold_lost"),
             operations,
             refusals,
         }
@@ -55,7 +57,8 @@ impl Metrics {
         metrics.add(
             "ledgerline_journal_refusals",
             "Operations that were not written: the queue was full (busy), the database failed \
-             (storage), or what was attached did not fit (attachment)",
+             (storage), what was attached did not fit (attachment), or the hold could not be \
+             written before (hold_lost)",
             self.refusals.clone(),
         );
         metrics.add("ledgerline_journal_batch_size", "Operations a commit", self.batch.clone());
@@ -71,24 +74,30 @@ impl Metrics {
         );
     }
 
-    /// A batch is on disk.
-    pub(crate) fn committed(&self, outcomes: &[Result<Receipt, Conflict>], seconds: f64) {
-        let (mut applied, mut refused, mut replayed, mut conflict) = (0, 0, 0, 0);
+    /// A batch of so many is on disk, after so long.
+    pub(crate) fn committed(&self, count: usize, seconds: f64) {
+        #[expect(clippy::cast_precision_loss, reason = "a batch has at most some thousand")]
+        self.batch.observe(count as f64);
+        self.commit.observe(seconds);
+    }
+
+    /// Callers are told these outcomes.
+    pub(crate) fn told(&self, outcomes: &[Attempt]) {
+        let (mut applied, mut refused, mut replayed, mut conflict, mut lost) = (0, 0, 0, 0, 0);
         for outcome in outcomes {
             match outcome {
                 Ok(receipt) if receipt.replayed => replayed += 1,
                 Ok(receipt) if matches!(receipt.outcome, Outcome::Applied(_)) => applied += 1,
                 Ok(_) => refused += 1,
-                Err(Conflict) => conflict += 1,
+                Err(NoReceipt::Conflict) => conflict += 1,
+                Err(NoReceipt::HoldLost) => lost += 1,
             }
         }
         self.applied.inc_by(applied);
         self.refused.inc_by(refused);
         self.replayed.inc_by(replayed);
         self.conflict.inc_by(conflict);
-        #[expect(clippy::cast_precision_loss, reason = "a batch has at most some thousand")]
-        self.batch.observe(outcomes.len() as f64);
-        self.commit.observe(seconds);
+        self.lost.inc_by(lost);
     }
 
     /// An operation was not written.
@@ -97,7 +106,10 @@ impl Metrics {
             JournalError::Busy => drop(self.busy.inc()),
             JournalError::Storage(_) => drop(self.storage.inc()),
             JournalError::Attachment(_) => drop(self.attachment.inc()),
-            JournalError::Conflict | JournalError::TooLong | JournalError::Stopped => {}
+            JournalError::Conflict
+            | JournalError::HoldLost
+            | JournalError::TooLong
+            | JournalError::Stopped => {}
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kernel::{Amount, Asset, Timestamp};
 use store::Value;
 
-use crate::{Claim, Claimed, LotId, LotTerms, Sums};
+use crate::{Claim, Claimed, HoldRef, LotId, LotTerms, Sums};
 
 /// What an account is for. Its floor follows from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -199,7 +199,7 @@ impl Operation {
 impl From<Operation> for Unit {
     /// The operation alone.
     fn from(operation: Operation) -> Self {
-        Self { operation, attachments: Vec::new() }
+        Self::new(operation, Vec::new())
     }
 }
 
@@ -305,6 +305,8 @@ pub enum Cell {
     Seq,
     /// [`Receipt::at`] in microseconds.
     At,
+    /// The number of the hold that the operation is about.
+    Hold,
     /// [`Applied::amount`] in billionths.
     Amount,
     /// [`Applied::debt`] in billionths.
@@ -368,6 +370,35 @@ pub struct Unit {
     pub operation: Operation,
     /// Written if the operation is applied (not when it is refused or replayed), in order.
     pub attachments: Vec<Attachment>,
+    /// The hold that the operation is about, if it may not be on disk yet: its number in the command is
+    /// the one that it has when the operation is applied.
+    pub hold: Option<HoldRef>,
+}
+
+impl Unit {
+    /// An operation, what is written with it, and no hold.
+    pub const fn new(operation: Operation, attachments: Vec<Attachment>) -> Self {
+        Self { operation, attachments, hold: None }
+    }
+
+    pub(crate) fn name_hold(&mut self) {
+        if let (Some(hold), Some(named)) = (&self.hold, self.operation.command.hold_mut()) {
+            *named = hold.id();
+        }
+    }
+}
+
+impl Command {
+    /// The hold that it is about, if that is one.
+    const fn hold_mut(&mut self) -> Option<&mut HoldId> {
+        match self {
+            Self::Extend { hold, .. }
+            | Self::Settle { hold, .. }
+            | Self::Void { hold }
+            | Self::Expire { hold, .. } => Some(hold),
+            _ => None,
+        }
+    }
 }
 
 impl Refusal {

@@ -14,6 +14,8 @@ use crate::{AccountKey, AccountKind, Balance, Command, Lot, LotId, Sums, Table, 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     pub(crate) head: Head,
+    /// Where the books on disk stand: behind `head` while a batch is in memory only.
+    pub(crate) written: Head,
     accounts: HashMap<i64, Account>,
     ids: HashMap<AccountKey, Option<i64>>,
     pub(crate) holds: HashMap<i64, Hold>,
@@ -121,6 +123,7 @@ impl State {
     /// Forgets everything: the books are read again from where they stand.
     pub(crate) fn restart(&mut self, head: Head) {
         self.head = head;
+        self.written = head;
         self.accounts.clear();
         self.ids.clear();
         self.holds.clear();
@@ -130,8 +133,9 @@ impl State {
         self.counters.clear();
     }
 
-    /// Keeps what the next batches need: accounts and open holds.
+    /// The batch is on disk. Keeps what the next ones need: accounts and open holds.
     pub(crate) fn end_batch(&mut self) {
+        self.written = self.head;
         self.operations.clear();
         self.originals.clear();
         self.holds.retain(|_, hold| hold.state == HoldState::Open);
@@ -139,6 +143,11 @@ impl State {
             lots.retain(|lot| lot.remaining.is_positive());
             !lots.is_empty()
         });
+    }
+
+    /// Something is decided that is not on disk.
+    pub(crate) fn is_ahead(&self) -> bool {
+        self.head != self.written
     }
 
     /// How much is kept.
@@ -161,42 +170,41 @@ pub(crate) struct Need {
 }
 
 impl Need {
-    /// What these units need at this instant; debts come with their wallets.
-    pub(crate) fn of(units: &[Unit], at: i64) -> Self {
-        let mut need = Self { at, ..Self::default() };
-        for unit in units {
-            need.operations.push(Arc::clone(&unit.operation.id));
-            match &unit.operation.command {
-                Command::Transfer { legs } => {
-                    legs.iter()
-                        .flat_map(|leg| [&leg.from, &leg.to])
-                        .for_each(|key| need.account(key));
-                }
-                Command::Grant { leg, .. } => {
-                    [&leg.from, &leg.to].into_iter().for_each(|key| need.account(key));
-                }
-                Command::ExpireLot { lot } => need.lots.push(*lot),
-                Command::Hold { legs, claims, .. } => {
-                    legs.iter().for_each(|leg| need.account(&leg.account));
-                    let counters =
-                        claims.iter().map(|claim| (Arc::clone(&claim.counter), claim.window));
-                    need.counters.extend(counters);
-                }
-                Command::Settle { hold, charges, .. } => {
-                    need.holds.push(hold.0);
-                    charges.iter().for_each(|charge| need.account(&charge.to));
-                }
-                Command::Extend { hold, .. }
-                | Command::Void { hold }
-                | Command::Expire { hold, .. } => {
-                    need.holds.push(hold.0);
-                }
-                Command::Renew { holds, .. } => need.holds.extend(holds.iter().map(|hold| hold.0)),
-                Command::Reverse { original } => need.originals.push(Arc::clone(original)),
-                Command::Note => {}
+    /// What units that are applied at this instant need: nothing so far.
+    pub(crate) fn at(micros: i64) -> Self {
+        Self { at: micros, ..Self::default() }
+    }
+
+    /// What this unit needs, too; debts come with their wallets.
+    pub(crate) fn add(&mut self, unit: &Unit) {
+        self.operations.push(Arc::clone(&unit.operation.id));
+        match &unit.operation.command {
+            Command::Transfer { legs } => {
+                legs.iter().flat_map(|leg| [&leg.from, &leg.to]).for_each(|key| self.account(key));
             }
+            Command::Grant { leg, .. } => {
+                [&leg.from, &leg.to].into_iter().for_each(|key| self.account(key));
+            }
+            Command::ExpireLot { lot } => self.lots.push(*lot),
+            Command::Hold { legs, claims, .. } => {
+                legs.iter().for_each(|leg| self.account(&leg.account));
+                let counters =
+                    claims.iter().map(|claim| (Arc::clone(&claim.counter), claim.window));
+                self.counters.extend(counters);
+            }
+            Command::Settle { hold, charges, .. } => {
+                self.holds.push(hold.0);
+                charges.iter().for_each(|charge| self.account(&charge.to));
+            }
+            Command::Extend { hold, .. }
+            | Command::Void { hold }
+            | Command::Expire { hold, .. } => {
+                self.holds.push(hold.0);
+            }
+            Command::Renew { holds, .. } => self.holds.extend(holds.iter().map(|hold| hold.0)),
+            Command::Reverse { original } => self.originals.push(Arc::clone(original)),
+            Command::Note => {}
         }
-        need
     }
 
     /// The counters to know before the batch is applied to these books: those of new claims, and

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use identity::Caller;
 use kernel::{Amount, ChargeId, Timestamp};
 use ledger::{
-    AccountKey, AccountKind, Command, HoldId, HoldLeg, Operation, Outcome, Receipt, Refusal, Unit,
+    AccountKey, AccountKind, Attachment, Command, Decided, HoldLeg, JournalError, Operation,
+    Outcome, Receipt, Refusal, Unit,
 };
 use pricing::Quote;
 use telemetry::CallSpan;
@@ -81,7 +82,7 @@ pub struct Admission {
     pub(crate) call: Call,
     pub(crate) price: Quote,
     pub(crate) terms: Option<Arc<Terms>>,
-    pub(crate) hold: HoldId,
+    pub(crate) decided: Decided,
     pub(crate) held: Amount,
     pub(crate) output_bound: u64,
     pub(crate) started_at: Timestamp,
@@ -129,6 +130,25 @@ impl Admission {
         self.span.as_deref_mut()
     }
 
+    /// Ends only if the hold of a call that was admitted ahead of the disk cannot be written: with why.
+    /// The call is to end then; nothing is left to settle or release.
+    ///
+    /// May be dropped and asked again.
+    pub async fn lost(&mut self) -> Error {
+        match self.decided.lost().await {
+            Ok(receipt) => match held(&receipt, &self.price) {
+                Ok(()) => Error::Journal(JournalError::HoldLost),
+                Err(refused) => refused,
+            },
+            Err(error) => error.into(),
+        }
+    }
+
+    /// An operation about the call's hold.
+    pub(crate) fn unit(&self, operation: Operation, attachments: Vec<Attachment>) -> Unit {
+        Unit { operation, attachments, hold: Some(self.decided.hold.clone()) }
+    }
+
     /// The pinned price.
     pub const fn price(&self) -> &Quote {
         &self.price
@@ -138,6 +158,17 @@ impl Admission {
 impl Metering {
     /// Pins the price and sets the money aside, durably, before anything is sent upstream.
     pub async fn admit(&self, call: Call) -> Result<Admission> {
+        self.admit_call(call, false).await
+    }
+
+    /// As [`admit`](Self::admit), but the hold may be on its way to the disk still: the upstream works
+    /// meanwhile. Nothing of the answer may be passed on before the call's end is on disk, and the call
+    /// is to be given up when its hold is [`lost`](Admission::lost) (docs/adr/0016).
+    pub async fn admit_ahead(&self, call: Call) -> Result<Admission> {
+        self.admit_call(call, true).await
+    }
+
+    async fn admit_call(&self, call: Call, ahead: bool) -> Result<Admission> {
         let (begun, started_at) = (Instant::now(), self.now());
         let (price, terms) = self.quote(&call, started_at).await?;
         let amount = price.ceiling(call.input_bound, call.output_bound)?;
@@ -161,24 +192,24 @@ impl Metering {
                 lease_until: started_at.after(self.config().lease()),
             },
         };
-        let unit = Unit { operation, attachments: Vec::new() };
-        let receipt = self.take_hold(unit).await?;
+        let decided = self.take_hold(operation, ahead).await?;
+        let receipt = &decided.receipt;
         if let Outcome::Refused(refusal @ Refusal::LimitReached { .. }) = receipt.outcome {
             return Err(rules.refused(refusal, &ask));
         }
-        let hold = held(&receipt, &price)?;
+        held(receipt, &price)?;
         if receipt.replayed {
             return Err(Error::Repeated);
         }
         self.metrics().admit.observe(begun.elapsed().as_secs_f64());
         let output_bound = call.output_bound;
-        let lease = self.leases().keep(hold);
+        let lease = self.leases().keep(decided.hold.clone());
         let pace = rules.pace(&receipt.claims, &ask);
         Ok(Admission {
             call,
             price,
             terms,
-            hold,
+            decided,
             held: amount,
             output_bound,
             started_at,
@@ -190,9 +221,12 @@ impl Metering {
         })
     }
 
-    async fn take_hold(&self, unit: Unit) -> Result<Receipt> {
+    async fn take_hold(&self, operation: Operation, ahead: bool) -> Result<Decided> {
         let _turn = self.turns().next().await?;
-        Ok(self.journal().submit(unit).await?)
+        if ahead {
+            return Ok(self.journal().decide(operation).await?);
+        }
+        Ok(self.journal().submit(operation).await?.into())
     }
 
     /// Covers so many more tokens of output, for an answer that has outgrown its hold.
@@ -204,9 +238,10 @@ impl Metering {
         let amount = admission.price.ceiling(input_bound, output_bound)?.saturating_sub(covered);
         let operation = Operation::new(
             format!("extend:{}:{output_bound}", admission.call.id),
-            Command::Extend { hold: admission.hold, leg: 0, amount, tokens },
+            Command::Extend { hold: admission.decided.hold.id(), leg: 0, amount, tokens },
         );
-        let receipt = self.journal().submit(operation).await?;
+        let unit = admission.unit(operation, Vec::new());
+        let receipt = self.journal().submit(unit).await?;
         if let Outcome::Refused(refusal @ Refusal::LimitReached { .. }) = receipt.outcome {
             return Err(admission.rules.cut_off(refusal, admission.price.currency(), self.now()));
         }
@@ -222,9 +257,9 @@ pub(crate) fn hold_operation(id: &ChargeId) -> Arc<str> {
     format!("call:{id}").into()
 }
 
-fn held(receipt: &Receipt, price: &Quote) -> Result<HoldId> {
+fn held(receipt: &Receipt, price: &Quote) -> Result<()> {
     match receipt.outcome {
-        Outcome::Applied(_) => Ok(HoldId(receipt.seq)),
+        Outcome::Applied(_) => Ok(()),
         Outcome::Refused(Refusal::InsufficientFunds { required, available }) => {
             Err(Error::InsufficientFunds { required, available, currency: price.currency() })
         }

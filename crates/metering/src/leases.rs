@@ -1,12 +1,13 @@
 //! Which holds have a living call, and what becomes of those that have none.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ::store::Database;
 use kernel::SharedClock;
-use ledger::{Command, HoldId, Operation};
+use ledger::{Command, HoldId, HoldRef, Operation};
 use parking_lot::Mutex;
 use telemetry::Gauge;
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
@@ -16,7 +17,8 @@ use crate::{Metering, Result};
 /// The holds whose calls are alive in this process.
 #[derive(Clone, Debug)]
 pub(crate) struct Leases {
-    holds: Arc<Mutex<HashSet<HoldId>>>,
+    holds: Arc<Mutex<HashMap<u64, HoldRef>>>,
+    last: Arc<AtomicU64>,
     open: Gauge,
 }
 
@@ -24,23 +26,26 @@ pub(crate) struct Leases {
 #[derive(Debug)]
 pub(crate) struct Lease {
     leases: Leases,
-    hold: HoldId,
+    number: u64,
 }
 
 impl Leases {
     /// None yet; `open` shows how many there are.
     pub(crate) fn new(open: Gauge) -> Self {
-        Self { holds: Arc::default(), open }
+        Self { holds: Arc::default(), last: Arc::default(), open }
     }
 
-    pub(crate) fn keep(&self, hold: HoldId) -> Lease {
-        self.holds.lock().insert(hold);
+    pub(crate) fn keep(&self, hold: HoldRef) -> Lease {
+        let number = self.last.fetch_add(1, Ordering::Relaxed);
+        self.holds.lock().insert(number, hold);
         self.open.inc();
-        Lease { leases: self.clone(), hold }
+        Lease { leases: self.clone(), number }
     }
 
     fn living(&self) -> Vec<HoldId> {
-        let mut holds: Vec<HoldId> = self.holds.lock().iter().copied().collect();
+        let holds = self.holds.lock();
+        let mut holds: Vec<HoldId> =
+            holds.values().filter(|hold| !hold.is_lost()).map(HoldRef::id).collect();
         holds.sort_unstable();
         holds
     }
@@ -48,7 +53,7 @@ impl Leases {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.leases.holds.lock().remove(&self.hold);
+        self.leases.holds.lock().remove(&self.number);
         self.leases.open.dec();
     }
 }

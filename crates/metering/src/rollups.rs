@@ -83,7 +83,7 @@ impl Metering {
         // A renewal of nothing moves no money.
         let nothing = Command::Renew { holds: Vec::new(), lease_until: self.now() };
         let operation = Operation::new(format!("rebuild:{}", kernel::id::new()), nothing);
-        self.journal().submit(ledger::Unit { operation, attachments }).await?;
+        self.journal().submit(ledger::Unit::new(operation, attachments)).await?;
         Ok(())
     }
 }

@@ -114,7 +114,7 @@ impl Metering {
         let amount = bill.cached.map_or(anew, |rule| rule.charge(anew));
         let platform = AccountKey::new(PLATFORM, AccountKind::Revenue, admission.price.currency());
         let settle = Command::Settle {
-            hold: admission.hold,
+            hold: admission.decided.hold.id(),
             charges: vec![Charge { leg: 0, to: platform, amount }],
             max_debt: self.config().max_debt,
             tokens: i64::try_from(bill.usage.tokens.total()).unwrap_or(i64::MAX),
@@ -127,7 +127,7 @@ impl Metering {
 
     /// Releases the whole hold: the call gave nothing, so it costs nothing.
     pub async fn release(&self, admission: Admission, bill: Bill) -> Result<Charged> {
-        let void = Command::Void { hold: admission.hold };
+        let void = Command::Void { hold: admission.decided.hold.id() };
         let operation = Operation::new(format!("release:{}", admission.call.id), void);
         let records = store::records(&admission, &bill, UsageStatus::Released);
         self.end((admission, bill), operation, records.collect()).await
@@ -141,7 +141,11 @@ impl Metering {
     ) -> Result<Charged> {
         let released = matches!(operation.command, Command::Void { .. });
         let (begun, ended_at) = (Instant::now(), self.now());
-        let receipt = self.submit_until_written(Unit { operation, attachments }).await?;
+        let unit = admission.unit(operation, attachments);
+        let receipt = match self.submit_until_written(unit).await {
+            Err(JournalError::HoldLost) => return Err(admission.lost().await),
+            outcome => outcome?,
+        };
         let applied = applied(&receipt)?;
         let (status, charged) = if released {
             (UsageStatus::Released, Amount::ZERO)
@@ -175,7 +179,7 @@ impl Metering {
 
     /// The end of a call must reach the books: a full queue or disk delays it, no more. The same
     /// id makes repeating safe when a first try was written but not acknowledged.
-    async fn submit_until_written(&self, unit: Unit) -> Result<Receipt> {
+    async fn submit_until_written(&self, unit: Unit) -> std::result::Result<Receipt, JournalError> {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.journal().submit(unit.clone()).await {
@@ -184,7 +188,7 @@ impl Metering {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
-                outcome => return Ok(outcome?),
+                outcome => return outcome,
             }
         }
     }

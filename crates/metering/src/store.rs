@@ -242,7 +242,7 @@ fn usage_row(admission: &Admission, bill: &Bill, status: UsageStatus) -> Attachm
         figure(Cell::WrittenOff),
         figure(Cell::Late),
         admission.price.id().as_ref().into(),
-        admission.hold.0.into(),
+        Cell::Hold,
         admission.held.nanos().into(),
         // Audio and images are among what was read and produced; the basis of the charge tells them apart.
         count(

@@ -170,6 +170,11 @@ impl Sqlite {
         writer
     }
 
+    /// Nobody has the writing connection now.
+    pub fn is_free(&self) -> bool {
+        !self.shared.writer.is_locked()
+    }
+
     /// Runs `work` with a reading connection, on a thread that may block.
     pub async fn read<T, F>(&self, work: F) -> Result<T>
     where

@@ -195,7 +195,7 @@ impl Engine {
         let row = store::log_row(&live.record.id, core.next_seq, now, cost, (count, text));
         let attachments =
             std::iter::once(row).chain(self.standing(live, core, now, false)).collect();
-        Unit { operation, attachments }
+        Unit::new(operation, attachments)
     }
 
     /// The change of the run's row, if there is one.

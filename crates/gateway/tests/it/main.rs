@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod account;
+mod ahead;
 mod bodies;
 mod cache;
 mod guard;
@@ -41,7 +42,7 @@ struct Test {
     identity: Identity,
     org: OrgId,
     api_key: String,
-    _on: TestDatabase,
+    on: TestDatabase,
 }
 
 /// An answer, read to its end.
@@ -139,7 +140,7 @@ async fn start(on: TestDatabase, models: Models, all: &[ModelConfig], options: O
     let gateway =
         Gateway::new(identity.clone(), metering.clone(), Arc::clone(&models), database, options);
     let router = Router::new().nest("/v1", gateway::router(gateway.clone()));
-    Test { router, gateway, models, metering, identity, org, api_key, _on: on }
+    Test { router, gateway, models, metering, identity, org, api_key, on }
 }
 
 impl Test {

@@ -56,6 +56,16 @@ impl Backend for MySqlBackend {
         false
     }
 
+    fn is_free(&self) -> bool {
+        // Other instances are not seen from here.
+        false
+    }
+
+    fn read(&mut self, _: &mut State, _: &Need) -> Result<()> {
+        // What is read outside of the batch's transaction, another instance may change before it.
+        Err(Error::TaskLost)
+    }
+
     fn batch(&mut self, state: &mut State, need: &Need, work: Work<'_>) -> Result<()> {
         let runtime = self.runtime.clone();
         runtime.block_on(async {
@@ -93,7 +103,7 @@ async fn sync_head(connection: &mut MySqlConnection, state: &mut State) -> Resul
         hash: fixed(&row.try_get::<Vec<u8>, _>(2)?)?,
         next_account: row.try_get(3)?,
     };
-    if head != state.head {
+    if head != state.written {
         state.restart(head);
     }
     Ok(())

@@ -6,9 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kernel::Amount;
-use rusqlite::{
-    CachedStatement, Connection, OptionalExtension as _, Row, TransactionBehavior, params,
-};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Row, params};
 use store::{Error, Result, Sqlite, Value, bind_sqlite};
 
 use super::{Backend, Work};
@@ -34,33 +32,70 @@ impl Backend for SqliteBackend {
         true
     }
 
+    fn is_free(&self) -> bool {
+        self.sqlite.is_free()
+    }
+
+    fn read(&mut self, state: &mut State, need: &Need) -> Result<()> {
+        let connection = self.sqlite.writer();
+        sync_head(&connection, state)?;
+        load(&connection, state, need)
+    }
+
     fn batch(&mut self, state: &mut State, need: &Need, work: Work<'_>) -> Result<()> {
-        let mut connection = self.sqlite.writer();
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        sync_head(&transaction, state)?;
-        load(&transaction, state, need)?;
+        let connection = self.sqlite.writer();
+        let transaction = Transaction::begin(&connection)?;
+        sync_head(&connection, state)?;
+        load(&connection, state, need)?;
         let changes = work(state);
         if changes.is_empty() {
             return Ok(());
         }
-        write(&transaction, state, &changes)?;
+        write(&connection, state, &changes)?;
         for insert in &changes.inserts {
             let sql = self
                 .inserts
                 .entry(insert.table.name)
                 .or_insert_with(|| insert_text(insert.table.name, insert.table.columns));
-            write_rows(&transaction, sql, &insert.rows)?;
+            write_rows(&connection, sql, &insert.rows)?;
         }
         for added in &changes.added() {
             let sql = self.inserts.entry(added.sums.table).or_insert_with(|| add_text(added.sums));
-            write_rows(&transaction, sql, &added.rows)?;
+            write_rows(&connection, sql, &added.rows)?;
         }
         for (sql, args) in &changes.runs {
-            transaction
+            connection
                 .prepare_cached(sql)?
                 .execute(rusqlite::params_from_iter(args.iter().map(bind_sqlite)))?;
         }
-        Ok(transaction.commit()?)
+        transaction.commit()
+    }
+}
+
+/// A writing transaction, rolled back unless it is committed. Its statements are parsed once: on a cold
+/// processor that takes longer than what they do.
+struct Transaction<'a>(&'a Connection);
+
+impl<'a> Transaction<'a> {
+    fn begin(connection: &'a Connection) -> Result<Self> {
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Self(connection))
+    }
+
+    fn commit(self) -> Result<()> {
+        self.0.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        // After a failure SQLite may have rolled back by itself.
+        if !self.0.is_autocommit()
+            && let Err(error) = self.0.execute_batch("ROLLBACK")
+        {
+            tracing::error!(%error, "a failed batch cannot be rolled back");
+        }
     }
 }
 
@@ -69,7 +104,11 @@ fn sync_head(connection: &Connection, state: &mut State) -> Result<()> {
     let head = connection.prepare_cached(sql)?.query_row([], |row| {
         Ok(Head { seq: row.get(0)?, at: row.get(1)?, hash: row.get(2)?, next_account: row.get(3)? })
     })?;
-    if head != state.head {
+    if head != state.written {
+        if state.is_ahead() {
+            // Nobody else writes: decisions that rest on other books are not to be written.
+            return Err(Error::Unexpected { statement: sql.to_owned() });
+        }
         state.restart(head);
     }
     Ok(())

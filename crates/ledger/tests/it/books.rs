@@ -15,7 +15,7 @@ static NOTES: Table = Table { name: "notes", columns: &["op_seq", "text", "cost"
 
 fn with_note(operation: Operation, text: &str) -> Unit {
     let cells = vec![Cell::Seq, text.into(), Cell::Amount];
-    Unit { operation, attachments: vec![Attachment::Insert { table: &NOTES, cells }] }
+    Unit::new(operation, vec![Attachment::Insert { table: &NOTES, cells }])
 }
 
 #[tokio::test]

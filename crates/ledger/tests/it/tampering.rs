@@ -22,7 +22,7 @@ async fn books() -> TestDatabase {
     let held = journal.submit(hold("h", "org", 60)).await.unwrap();
     let cells = vec![Cell::Seq, "note".into(), Cell::Amount];
     let operation = settle("s", held.seq, 25);
-    let unit = Unit { operation, attachments: vec![Attachment::Insert { table: &NOTES, cells }] };
+    let unit = Unit::new(operation, vec![Attachment::Insert { table: &NOTES, cells }]);
     journal.submit(unit).await.unwrap();
     let terms = LotTerms { kind: LotKind::Promotional, priority: 1, expires_at: None };
     let leg = Leg { from: platform(AccountKind::Grant), to: wallet("org"), amount: nanos(10) };

@@ -1,6 +1,7 @@
 //! The price book and what calls are charged by it, on every database there is.
 #![cfg(test)]
 
+mod ahead;
 mod book;
 mod charges;
 mod clocks;
@@ -103,8 +104,13 @@ impl Test {
         bound: u64,
         step: Option<RunStep>,
     ) -> metering::Result<Admission> {
+        self.metering.admit(Self::ask(org, bound, step)).await
+    }
+
+    /// A call of so many tokens in and out at most.
+    fn ask(org: &str, bound: u64, step: Option<RunStep>) -> Call {
         let caller = Caller::new(org.into(), OrgKind::Customer, Role::Member);
-        let call = Call {
+        Call {
             id: ChargeId::generate(),
             caller: Arc::new(caller),
             surface: Surface::Chat,
@@ -115,8 +121,7 @@ impl Test {
             fingerprint: None,
             request_id: "request".into(),
             step,
-        };
-        self.metering.admit(call).await
+        }
     }
 
     async fn settle(&self, admission: Admission, tokens: Tokens) -> ChargeId {

@@ -120,7 +120,7 @@ async fn steps_recorded_before_there_were_places_still_fit_the_hash_chain() {
         let cells = vec![Cell::Seq, "run".into(), 7.into()];
         let attachments = vec![Attachment::Insert { table: &BEFORE, cells }];
         let operation = Operation::new("a call of then", Command::Note);
-        test.journal.submit(Unit { operation, attachments }).await.unwrap();
+        test.journal.submit(Unit::new(operation, attachments)).await.unwrap();
         assert!(test.holds().await, "{}", test.on.kind);
     }
 }
