@@ -88,11 +88,11 @@ async fn call(journal: Journal, number: u64) -> i64 {
     loop {
         let ahead = !number.is_multiple_of(2);
         let held = insist(&journal, take.clone().into(), ahead).await.unwrap();
-        if !matches!(held.receipt.outcome, Outcome::Applied(_)) {
+        if !matches!(held.receipt().outcome, Outcome::Applied(_)) {
             return 0;
         }
-        let settled = insist(&journal, settle(number, &held.hold), false).await;
-        match settled.map(|settled| settled.receipt.outcome) {
+        let settled = insist(&journal, settle(number, held.hold()), false).await;
+        match settled.map(|settled| settled.receipt().outcome) {
             Ok(Outcome::Applied(applied)) => return applied.amount.nanos(),
             // It was decided, and then lost: the caller takes it again.
             Err(JournalError::HoldLost) => {}

@@ -146,7 +146,7 @@ impl Admission {
 
     /// An operation about the call's hold.
     pub(crate) fn unit(&self, operation: Operation, attachments: Vec<Attachment>) -> Unit {
-        Unit { operation, attachments, hold: Some(self.decided.hold.clone()) }
+        Unit { operation, attachments, hold: Some(self.decided.hold().clone()) }
     }
 
     /// The pinned price.
@@ -193,7 +193,7 @@ impl Metering {
             },
         };
         let decided = self.take_hold(operation, ahead).await?;
-        let receipt = &decided.receipt;
+        let receipt = decided.receipt();
         if let Outcome::Refused(refusal @ Refusal::LimitReached { .. }) = receipt.outcome {
             return Err(rules.refused(refusal, &ask));
         }
@@ -203,7 +203,7 @@ impl Metering {
         }
         self.metrics().admit.observe(begun.elapsed().as_secs_f64());
         let output_bound = call.output_bound;
-        let lease = self.leases().keep(decided.hold.clone());
+        let lease = self.leases().keep(decided.hold().clone());
         let pace = rules.pace(&receipt.claims, &ask);
         Ok(Admission {
             call,
@@ -238,7 +238,7 @@ impl Metering {
         let amount = admission.price.ceiling(input_bound, output_bound)?.saturating_sub(covered);
         let operation = Operation::new(
             format!("extend:{}:{output_bound}", admission.call.id),
-            Command::Extend { hold: admission.decided.hold.id(), leg: 0, amount, tokens },
+            Command::Extend { hold: admission.decided.hold().id(), leg: 0, amount, tokens },
         );
         let unit = admission.unit(operation, Vec::new());
         let receipt = self.journal().submit(unit).await?;

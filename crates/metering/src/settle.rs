@@ -114,7 +114,7 @@ impl Metering {
         let amount = bill.cached.map_or(anew, |rule| rule.charge(anew));
         let platform = AccountKey::new(PLATFORM, AccountKind::Revenue, admission.price.currency());
         let settle = Command::Settle {
-            hold: admission.decided.hold.id(),
+            hold: admission.decided.hold().id(),
             charges: vec![Charge { leg: 0, to: platform, amount }],
             max_debt: self.config().max_debt,
             tokens: i64::try_from(bill.usage.tokens.total()).unwrap_or(i64::MAX),
@@ -127,7 +127,7 @@ impl Metering {
 
     /// Releases the whole hold: the call gave nothing, so it costs nothing.
     pub async fn release(&self, admission: Admission, bill: Bill) -> Result<Charged> {
-        let void = Command::Void { hold: admission.decided.hold.id() };
+        let void = Command::Void { hold: admission.decided.hold().id() };
         let operation = Operation::new(format!("release:{}", admission.call.id), void);
         let records = store::records(&admission, &bill, UsageStatus::Released);
         self.end((admission, bill), operation, records.collect()).await

@@ -54,10 +54,8 @@ impl Eq for HoldRef {}
 /// A hold as it was decided, perhaps ahead of the disk.
 #[derive(Debug)]
 pub struct Decided {
-    /// What was decided.
-    pub receipt: Receipt,
-    /// The hold, if it was taken.
-    pub hold: HoldRef,
+    receipt: Receipt,
+    hold: HoldRef,
     written: Option<oneshot::Receiver<Answer>>,
 }
 
@@ -69,6 +67,16 @@ impl From<Receipt> for Decided {
 }
 
 impl Decided {
+    /// What was decided.
+    pub const fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+
+    /// The hold, if it was taken.
+    pub const fn hold(&self) -> &HoldRef {
+        &self.hold
+    }
+
     /// Ends only if the hold is lost: with why it could not be written, or with its refusal, and after
     /// that with [`JournalError::HoldLost`].
     ///

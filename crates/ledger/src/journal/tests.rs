@@ -1,9 +1,10 @@
 //! Holds that are decided ahead of the disk.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kernel::{Amount, Timestamp};
+use parking_lot::{Condvar, Mutex};
 use store::{Database, Error, Result};
 use testkit::{FakeClock, TestDatabase};
 
@@ -27,17 +28,17 @@ struct Watch {
     batches: AtomicU64,
     shut: Mutex<bool>,
     opened: Condvar,
-    refusing: Mutex<bool>,
+    refusing: AtomicBool,
 }
 
 impl Watch {
     fn shut(&self, shut: bool) {
-        *self.shut.lock().unwrap() = shut;
+        *self.shut.lock() = shut;
         self.opened.notify_all();
     }
 
     fn refuse(&self, refusing: bool) {
-        *self.refusing.lock().unwrap() = refusing;
+        self.refusing.store(refusing, Ordering::SeqCst);
     }
 }
 
@@ -56,8 +57,8 @@ impl Backend for Watched {
 
     fn batch(&mut self, state: &mut State, need: &Need, work: Work<'_>) -> Result<()> {
         self.watch.batches.fetch_add(1, Ordering::SeqCst);
-        drop(self.watch.opened.wait_while(self.watch.shut.lock().unwrap(), |shut| *shut).unwrap());
-        if *self.watch.refusing.lock().unwrap() {
+        self.watch.opened.wait_while(&mut self.watch.shut.lock(), |shut| *shut);
+        if self.watch.refusing.load(Ordering::SeqCst) {
             // All is evaluated, nothing reaches the disk.
             work(state);
             return Err(Error::TaskLost);
@@ -146,12 +147,12 @@ fn spoiled(id: &str) -> Unit {
 async fn a_decided_hold_reaches_the_disk_by_itself() {
     let rig = Rig::new().await;
     let decided = rig.journal.decide(hold("h", 60)).await.unwrap();
-    assert!(matches!(decided.receipt.outcome, Outcome::Applied(_)));
+    assert!(matches!(decided.receipt().outcome, Outcome::Applied(_)));
     while !rig.is_on_disk("h").await {
         tokio::task::yield_now().await;
     }
     assert_eq!(rig.posted_and_held().await, (100, 60));
-    rig.journal.submit(settle("s", &decided.hold, 25)).await.unwrap();
+    rig.journal.submit(settle("s", decided.hold(), 25)).await.unwrap();
     assert_eq!(rig.posted_and_held().await, (75, 0));
     rig.assert_fits().await;
 }
@@ -163,7 +164,7 @@ async fn what_ends_soon_is_one_commit_with_its_hold() {
     let before = rig.watch.batches.load(Ordering::SeqCst);
     for number in 0..50 {
         let decided = rig.journal.decide(hold(&format!("h{number}"), 10)).await.unwrap();
-        rig.journal.submit(settle(&format!("s{number}"), &decided.hold, 1)).await.unwrap();
+        rig.journal.submit(settle(&format!("s{number}"), decided.hold(), 1)).await.unwrap();
     }
     // On a busy machine some do not end soon.
     let batches = rig.watch.batches.load(Ordering::SeqCst) - before;
@@ -177,13 +178,13 @@ async fn the_second_of_two_decided_holds_sees_the_first() {
     let rig = Rig::new().await;
     let first = rig.journal.decide(hold("h1", 60)).await.unwrap();
     let second = rig.journal.decide(hold("h2", 60)).await.unwrap();
-    assert!(matches!(second.receipt.outcome, Outcome::Refused(_)));
+    assert!(matches!(second.receipt().outcome, Outcome::Refused(_)));
     // A refusal is told when it is on disk, and so is a repeat.
     assert!(rig.is_on_disk("h2").await);
     let again = rig.journal.decide(hold("h1", 60)).await.unwrap();
-    assert!(again.receipt.replayed);
+    assert!(again.receipt().replayed);
     assert!(rig.is_on_disk("h1").await);
-    assert_eq!((again.receipt.seq, again.hold.id()), (first.receipt.seq, first.hold.id()));
+    assert_eq!((again.receipt().seq, again.hold().id()), (first.receipt().seq, first.hold().id()));
     rig.assert_fits().await;
 }
 
@@ -203,14 +204,14 @@ async fn a_lost_hold_is_told_and_nothing_can_be_charged_to_its_number() {
     rig.watch.refuse(true);
     let mut lost = rig.journal.decide(hold("h1", 60)).await.unwrap();
     assert!(matches!(lost.lost().await, Err(JournalError::Storage(_))));
-    assert!(lost.hold.is_lost());
+    assert!(lost.hold().is_lost());
     // As long as the disk refuses, nobody is told that it will not.
     let refused = rig.journal.decide(hold("h2", 1)).await;
     assert!(matches!(refused, Err(JournalError::Storage(_))));
     rig.watch.refuse(false);
     let other = rig.journal.submit(hold("h3", 30)).await.unwrap();
-    assert_eq!(other.seq, lost.hold.id().0, "another hold has the number now");
-    let settled = rig.journal.submit(settle("s1", &lost.hold, 20)).await;
+    assert_eq!(other.seq, lost.hold().id().0, "another hold has the number now");
+    let settled = rig.journal.submit(settle("s1", lost.hold(), 20)).await;
     assert!(matches!(settled, Err(JournalError::HoldLost)));
     assert_eq!(rig.posted_and_held().await, (100, 30));
     rig.assert_fits().await;
@@ -225,7 +226,7 @@ async fn without_its_reference_a_lost_hold_would_be_another() {
     assert!(lost.lost().await.is_err());
     rig.watch.refuse(false);
     rig.journal.submit(hold("h2", 30)).await.unwrap();
-    let blind = Unit { hold: None, ..settle("s1", &lost.hold, 20) };
+    let blind = Unit { hold: None, ..settle("s1", lost.hold(), 20) };
     rig.journal.submit(blind).await.unwrap();
     assert_eq!(rig.posted_and_held().await, (80, 0), "the other's hold is gone");
 }
@@ -259,8 +260,12 @@ async fn a_hold_beside_a_spoiled_unit_keeps_its_money_under_another_number() {
     ahead.await.unwrap().unwrap();
     assert!(matches!(spoiler.await.unwrap(), Err(JournalError::Attachment(_))));
     let decided = hold.await.unwrap().unwrap();
-    rig.journal.submit(settle("s", &decided.hold, 25)).await.unwrap();
+    rig.journal.submit(settle("s", decided.hold(), 25)).await.unwrap();
     assert_eq!(rig.posted_and_held().await, (75, 0));
-    assert_eq!(decided.receipt.seq, decided.hold.id().0 + 1, "it was decided under another number");
+    assert_eq!(
+        decided.receipt().seq,
+        decided.hold().id().0 + 1,
+        "it was decided under another number"
+    );
     rig.assert_fits().await;
 }
