@@ -29,9 +29,19 @@ const LONGEST_MEMO: usize = 255;
 
 type Answer = Result<Receipt, JournalError>;
 
-/// The one door to money. Cheap to clone; all clones share one writing thread.
+/// The one door to money. Cheap to clone; all clones share one writing thread, which ends with the last.
 #[derive(Clone, Debug)]
-pub struct Journal(Arc<Shared>);
+pub struct Journal(Arc<Door>);
+
+/// What all clones share, but not the thread.
+#[derive(Debug)]
+struct Door(Arc<Shared>);
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.0.queue.close();
+    }
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -85,7 +95,7 @@ impl Journal {
             .name("journal".to_owned())
             .spawn(move || writing.run(max_batch))?;
         *shared.thread.lock() = Some(thread);
-        Ok(Self(shared))
+        Ok(Self(Arc::new(Door(shared))))
     }
 
     /// Lets a caller write its own unit, on its own thread, while `alone` says that this thread has
@@ -94,7 +104,7 @@ impl Journal {
     ///
     /// Only for a database in this process: a server is asked on the journal's thread alone.
     pub fn write_at_once_when(&self, alone: impl Fn() -> bool + Send + Sync + 'static) {
-        drop(self.0.alone.set(Alone(Box::new(alone))));
+        drop(self.shared().alone.set(Alone(Box::new(alone))));
     }
 
     /// Applies a unit, or gives its first outcome again. When this returns a receipt, it is on
@@ -127,28 +137,33 @@ impl Journal {
     }
 
     fn hand_in(&self, request: Request) -> Result<(), JournalError> {
-        let Some(request) = self.0.take_at_once(request) else { return Ok(()) };
-        self.0.queue.push(request).inspect_err(|error| self.0.metrics.not_written(error))
+        let shared = self.shared();
+        let Some(request) = shared.take_at_once(request) else { return Ok(()) };
+        shared.queue.push(request).inspect_err(|error| shared.metrics.not_written(error))
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.0.0
     }
 
     /// Why the last batch could not be written, until one can.
     pub fn failure(&self) -> Option<String> {
-        self.0.failure.lock().clone()
+        self.shared().failure.lock().clone()
     }
 
     /// Operations that wait to be written.
     pub fn waiting(&self) -> usize {
-        self.0.queue.len()
+        self.shared().queue.len()
     }
 
     /// Operations that may wait to be written.
     pub fn capacity(&self) -> usize {
-        self.0.queue.capacity()
+        self.shared().queue.capacity()
     }
 
     /// Adds the journal's figures.
     pub fn register(&self, metrics: &mut telemetry::Metrics) {
-        self.0.metrics.register(metrics);
+        self.shared().metrics.register(metrics);
         let journal = self.clone();
         metrics.add_read(
             "ledgerline_journal_queue_depth",
@@ -159,8 +174,8 @@ impl Journal {
 
     /// Takes no more units, writes those that wait, and ends the writing thread.
     pub async fn close(&self) {
-        self.0.queue.close();
-        let thread = self.0.thread.lock().take();
+        self.shared().queue.close();
+        let thread = self.shared().thread.lock().take();
         if let Some(thread) = thread {
             let joined = tokio::task::spawn_blocking(move || thread.join()).await;
             if !matches!(joined, Ok(Ok(()))) {

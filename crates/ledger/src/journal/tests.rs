@@ -199,6 +199,17 @@ async fn a_journal_that_closes_writes_what_is_decided() {
 }
 
 #[tokio::test]
+async fn a_journal_that_nobody_has_any_more_writes_what_is_decided_and_ends() {
+    let Rig { test, journal, watch } = Rig::new().await;
+    journal.decide(hold("h", 60)).await.unwrap();
+    drop(journal);
+    while Arc::strong_count(&watch) > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert!(find_operation(&test.database, "h").await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn a_lost_hold_is_told_and_nothing_can_be_charged_to_its_number() {
     let rig = Rig::new().await;
     rig.watch.refuse(true);
