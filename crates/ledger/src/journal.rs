@@ -43,6 +43,16 @@ impl Drop for Door {
     }
 }
 
+/// Ends with the journal's thread, also by a panic: whoever waits then is told.
+struct Reading<'a>(&'a Shared);
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.0.queue.abandon();
+        self.0.writer.lock().abandon();
+    }
+}
+
 #[derive(Debug)]
 struct Shared {
     queue: Queue<Request>,
@@ -196,6 +206,7 @@ fn check(operation: &Operation) -> Result<(), JournalError> {
 impl Shared {
     /// The journal's thread.
     fn run(&self, max_batch: usize) {
+        let _reading = Reading(self);
         let mut batch = Vec::with_capacity(max_batch);
         let mut crowded = false;
         loop {
@@ -209,7 +220,7 @@ impl Shared {
                     self.writer.lock().take_in(&mut batch, self);
                 }
                 Woken::Reminder => self.writer.lock().write_due(self),
-                Woken::Closed => return self.writer.lock().end(self),
+                Woken::Closed => return self.writer.lock().write_rest(self),
             }
         }
     }

@@ -11,12 +11,17 @@ fn refuse_writes(test: &Test, refuse: bool) {
     sqlite.writer().pragma_update(None, "query_only", refuse).unwrap();
 }
 
-#[tokio::test]
-async fn while_the_disk_refuses_at_most_one_call_goes_upstream_and_none_is_charged() {
+/// The surface on SQLite, and its upstream.
+async fn start() -> (Upstream, Test) {
     let upstream = Upstream::start("a").await;
     let models = [model("m", vec![route("a", 0)])];
     let mut tests = everywhere(&[provider(&upstream)], &models, &quick()).await;
-    let test = tests.swap_remove(0);
+    (upstream, tests.swap_remove(0))
+}
+
+#[tokio::test]
+async fn while_the_disk_refuses_at_most_one_call_goes_upstream_and_none_is_charged() {
+    let (upstream, test) = start().await;
     refuse_writes(&test, true);
     // It would be asked for ever: the call ends when its hold is lost.
     upstream.tell(&[Does::Hang]);
@@ -38,10 +43,7 @@ async fn while_the_disk_refuses_at_most_one_call_goes_upstream_and_none_is_charg
 
 #[tokio::test]
 async fn an_answer_whose_hold_was_lost_is_not_given() {
-    let upstream = Upstream::start("a").await;
-    let models = [model("m", vec![route("a", 0)])];
-    let mut tests = everywhere(&[provider(&upstream)], &models, &quick()).await;
-    let test = tests.swap_remove(0);
+    let (_upstream, test) = start().await;
     for _ in 0..20 {
         refuse_writes(&test, true);
         let answer = test.chat("m", serde_json::json!({})).await;

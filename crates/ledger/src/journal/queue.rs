@@ -70,6 +70,13 @@ impl<T> Queue<T> {
         self.changed.notify_one();
     }
 
+    /// Takes no more requests, and drops those that wait: there is no reader any more.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let waiting = std::mem::take(&mut self.inside.lock().requests);
+        drop(waiting);
+    }
+
     /// Nothing waits, and more is taken.
     pub(super) fn is_idle(&self) -> bool {
         let inside = self.inside.lock();

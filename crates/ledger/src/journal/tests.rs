@@ -29,6 +29,7 @@ struct Watch {
     shut: Mutex<bool>,
     opened: Condvar,
     refusing: AtomicBool,
+    panicking: AtomicBool,
 }
 
 impl Watch {
@@ -58,6 +59,7 @@ impl Backend for Watched {
     fn batch(&mut self, state: &mut State, need: &Need, work: Work<'_>) -> Result<()> {
         self.watch.batches.fetch_add(1, Ordering::SeqCst);
         self.watch.opened.wait_while(&mut self.watch.shut.lock(), |shut| *shut);
+        assert!(!self.watch.panicking.load(Ordering::SeqCst), "as the test wants it");
         if self.watch.refusing.load(Ordering::SeqCst) {
             // All is evaluated, nothing reaches the disk.
             work(state);
@@ -207,6 +209,16 @@ async fn a_journal_that_nobody_has_any_more_writes_what_is_decided_and_ends() {
         tokio::task::yield_now().await;
     }
     assert!(find_operation(&test.database, "h").await.unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_the_thread_panics_whoever_waits_is_told() {
+    let rig = Rig::new().await;
+    rig.watch.panicking.store(true, Ordering::SeqCst);
+    let mut decided = rig.journal.decide(hold("h", 60)).await.unwrap();
+    assert!(matches!(decided.lost().await, Err(JournalError::Stopped)));
+    let stopped = rig.journal.submit(Operation::new("n", Command::Note)).await;
+    assert!(matches!(stopped, Err(JournalError::Stopped)));
 }
 
 #[tokio::test]

@@ -220,11 +220,16 @@ impl Writer {
         if Instant::now() >= due { self.write(shared) } else { shared.queue.remind(due) }
     }
 
-    /// Writes what is left, and takes no more in.
-    pub(super) fn end(&mut self, shared: &Shared) {
+    /// Writes what is left.
+    pub(super) fn write_rest(&mut self, shared: &Shared) {
         self.mend();
         self.write(shared);
+    }
+
+    /// Takes no more in, and drops what is not written.
+    pub(super) fn abandon(&mut self) {
         self.ended = true;
+        self.batch.clear();
     }
 
     /// After a panic nobody knows what is in memory: the books are read again.
