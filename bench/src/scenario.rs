@@ -48,7 +48,7 @@ struct Scenario {
     load: &'static [&'static str],
 }
 
-const SCENARIOS: [Scenario; 7] = [
+const SCENARIOS: [Scenario; 8] = [
     Scenario { name: "throughput_256", simulate: &[], load: &["--clients", "256"] },
     Scenario { name: "throughput_64", simulate: &[], load: &["--clients", "64"] },
     Scenario { name: "sequential", simulate: &[], load: &["--clients", "1"] },
@@ -72,14 +72,13 @@ const SCENARIOS: [Scenario; 7] = [
         simulate: &[],
         load: &["--clients", "16", "--prompt-bytes", "300000"],
     },
+    // A thousand streams at fifty frames a second.
+    Scenario {
+        name: "streams_1000",
+        simulate: &["--chunks", "200", "--interval-ms", "20"],
+        load: &["--clients", "1000", "--stream", "--words", "200", "--late-ms", "70"],
+    },
 ];
-
-/// A thousand streams at fifty frames a second, on Ledgerline alone.
-const MANY_STREAMS: Scenario = Scenario {
-    name: "streams_1000",
-    simulate: &["--chunks", "200", "--interval-ms", "20"],
-    load: &["--clients", "1000", "--stream", "--words", "200", "--late-ms", "70"],
-};
 
 struct Bench<'a> {
     args: &'a AllArgs,
@@ -106,9 +105,6 @@ pub(crate) fn run(runtime: &Runtime, args: &AllArgs) -> anyhow::Result<()> {
     let rounds = if args.quick { 1 } else { 3 };
     for scenario in SCENARIOS.iter().filter(|scenario| args.wants(scenario.name)) {
         bench.compare(scenario, rounds)?;
-    }
-    if args.wants(MANY_STREAMS.name) {
-        bench.many_streams()?;
     }
     let size = std::fs::metadata(&args.ledgerline)?.len();
     bench.results.insert("binary_bytes".into(), json!(size));
@@ -245,13 +241,6 @@ impl Bench<'_> {
             url
         );
         Ok(figures)
-    }
-
-    fn many_streams(&mut self) -> anyhow::Result<()> {
-        note(MANY_STREAMS.name);
-        let value = self.measure(&MANY_STREAMS, "ledgerline")?;
-        self.results.insert(MANY_STREAMS.name.to_owned(), json!({"ledgerline": value}));
-        Ok(())
     }
 
     fn write(self) -> anyhow::Result<()> {
