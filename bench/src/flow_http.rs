@@ -1,8 +1,9 @@
-//! Flows over HTTP, on the built binary: whole runs, starts, what waiting runs take, what idling costs.
+//! Flows over HTTP, on the built binary: whole runs, starts, what waiting runs take, what idling costs,
+//! and how long a start takes when there is much.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ pub(crate) struct FlowHttpArgs {
     /// Runs that wait for an answer when memory is looked at
     #[arg(long, default_value_t = 100_000)]
     waiting: u64,
+    /// Movements of money in the books when it is started again
+    #[arg(long, default_value_t = 1_000_000)]
+    entries: u64,
     /// WebSocket clients attached when events are timed
     #[arg(long, default_value_t = 5_000)]
     clients: usize,
@@ -76,14 +80,34 @@ pub(crate) fn run(runtime: &Runtime, args: &FlowHttpArgs) -> anyhow::Result<Valu
     let starts = bench.load(32, args.seconds, "/runs", ask)?;
     let waiting = bench.waiting(alone.requests + starts.requests)?;
     let idle = bench.idle()?;
-    drop(bench);
+    let runs = waiting.get("runs").cloned();
+    bench.process.stop()?;
+    let started = starts_again(runtime, args, &data, &config)?;
     let live = runtime.block_on(crate::live::run(&args.ledgerline, folder.path(), args.clients))?;
     Ok(json!({
         "two_node_runs_32_clients": plain, "two_node_runs_1_client": plain_alone,
         "two_metered_calls_32_clients": metered, "two_metered_calls_1_client": metered_alone,
         "starts_1_client": alone, "starts_32_clients": starts,
         "waiting": waiting, "idle": idle, "live": live,
+        "started_again": {"runs": runs, "entries": args.entries, "ms": started},
     }))
+}
+
+/// How long a server takes to start on full books, three times, in milliseconds.
+fn starts_again(
+    runtime: &Runtime,
+    args: &FlowHttpArgs,
+    data: &Path,
+    config: &Path,
+) -> anyhow::Result<Vec<u64>> {
+    runtime.block_on(crate::journal::fill(data, args.entries))?;
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        let process = Process::serve(&args.ledgerline, data, Some(config))?;
+        times.push(u64::try_from(process.started_in.as_millis())?);
+        process.stop()?;
+    }
+    Ok(times)
 }
 
 /// One request on a connection of its own, such as `POST /flows`; the body of a good answer.

@@ -95,6 +95,35 @@ async fn measure(
     Ok(f64::from(done) / elapsed)
 }
 
+/// Movements of money in the books of a server that is stopped, so many.
+pub(crate) async fn fill(data: &Path, entries: u64) -> anyhow::Result<()> {
+    const CALLERS: u64 = 256;
+    let url = Secret::from(format!("sqlite:{}", data.join("ledgerline.db").display()));
+    let database = Database::open(&url, data).await?;
+    let journal = Journal::start(database.clone(), Arc::new(SystemClock), &Config::default())?;
+    let leg = Leg {
+        from: account("platform", AccountKind::Grant)?,
+        to: account("bench", AccountKind::Wallet)?,
+        amount: Amount::from_nanos(1),
+    };
+    let callers = (0..CALLERS).map(|caller| {
+        let (journal, leg) = (journal.clone(), leg.clone());
+        tokio::spawn(async move {
+            for _ in (caller..entries).step_by(usize::try_from(CALLERS)?) {
+                let movement = Command::Transfer { legs: vec![leg.clone()] };
+                submit(&journal, Operation::new(as_calls_are(), movement)).await?;
+            }
+            anyhow::Ok(())
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await??;
+    }
+    journal.close().await;
+    database.close().await;
+    Ok(())
+}
+
 fn account(owner: &str, kind: AccountKind) -> anyhow::Result<AccountKey> {
     Ok(AccountKey::new(owner, kind, "CNY".parse()?))
 }

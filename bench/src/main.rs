@@ -3,6 +3,7 @@
 mod customers;
 mod flow;
 mod flow_http;
+mod growth;
 mod journal;
 mod live;
 mod load;
@@ -44,6 +45,8 @@ enum Command {
     Bare(customers::BareArgs),
     /// Flows over HTTP on the built binary: runs, starts, waiting runs, idling; prints one JSON object
     FlowHttp(flow_http::FlowHttpArgs),
+    /// Memory under a steady load; prints one JSON object
+    Growth(growth::GrowthArgs),
     /// A bare reverse proxy of the same HTTP stack
     Proxy(proxy::ProxyArgs),
     /// The load generator; prints one JSON object
@@ -70,6 +73,7 @@ fn main() -> anyhow::Result<()> {
         Command::FlowHttp(args) => {
             say(&serde_json::to_string_pretty(&flow_http::run(&runtime, &args)?)?)
         }
+        Command::Growth(args) => say(&serde_json::to_string(&growth::run(&args)?)?),
         Command::Proxy(args) => runtime.block_on(proxy::run(args)),
         Command::Load(args) => {
             let figures = runtime.block_on(load::run(args))?;

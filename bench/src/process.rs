@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A process that ends with this value.
 pub(crate) struct Process {
@@ -24,6 +24,18 @@ pub(crate) fn told(data: &Path, what: &str) -> anyhow::Result<String> {
     let dev: Value = serde_json::from_slice(&std::fs::read(data.join("dev.json"))?)?;
     let found = dev.pointer(what).and_then(Value::as_str);
     Ok(found.with_context(|| format!("dev.json has no {what}"))?.to_owned())
+}
+
+/// A figure counts only if the books fit.
+pub(crate) fn verify(ledgerline: &Path, data: &Path) -> anyhow::Result<()> {
+    let data = data.to_string_lossy();
+    let done = Command::new(ledgerline).args(["verify", "--json", "--data", &data]).output()?;
+    let report: Value = serde_json::from_slice(&done.stdout)?;
+    let open = report.get("open_holds").and_then(Value::as_u64);
+    if !done.status.success() || open != Some(0) {
+        bail!("the books do not fit after the run: {report}");
+    }
+    Ok(())
 }
 
 impl Process {
@@ -61,6 +73,23 @@ impl Process {
         let mut arguments = vec!["serve", "--dev", "--listen", "127.0.0.1:0", "--data", &data];
         arguments.extend(config.iter().flat_map(|config| ["--config", config]));
         Self::start(ledgerline, &arguments)
+    }
+
+    /// Starts a demo installation in this data folder that sells the model `bench` of this upstream.
+    pub(crate) fn serve_upstream(
+        ledgerline: &Path,
+        data: &Path,
+        upstream: &str,
+    ) -> anyhow::Result<Self> {
+        let price =
+            json!({"currency": "CNY", "input_per_million": "0.01", "output_per_million": "0.02"});
+        let tree = json!({
+            "providers": [{"name": "up", "kind": "openai", "base_url": format!("{upstream}/v1")}],
+            "models": [{"name": "bench", "routes": [{"provider": "up"}], "price": price}],
+        });
+        let config = data.with_extension("json");
+        std::fs::write(&config, tree.to_string())?;
+        Self::serve(ledgerline, data, Some(&config))
     }
 
     /// CPU time used so far, in microseconds.

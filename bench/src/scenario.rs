@@ -1,16 +1,16 @@
 //! All measurements, side by side in one run.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 
 use crate::load::Figures;
-use crate::process::{Process, told};
+use crate::process::{Process, told, verify};
 use crate::{journal, machine, rawsql, report};
 
 #[derive(Args)]
@@ -192,35 +192,13 @@ impl Bench<'_> {
 
     fn ledgerline(&self, scenario: &Scenario, upstream: &str) -> anyhow::Result<Value> {
         let folder = tempfile::tempdir_in(self.folder.path())?;
-        let config = folder.path().join("bench.json");
-        let price =
-            json!({"currency": "CNY", "input_per_million": "0.01", "output_per_million": "0.02"});
-        let tree = json!({
-            "providers": [{"name": "up", "kind": "openai", "base_url": format!("{upstream}/v1")}],
-            "models": [{"name": "bench", "routes": [{"provider": "up"}], "price": price}],
-        });
-        std::fs::write(&config, tree.to_string())?;
         let data = folder.path().join("data");
-        let process = Process::serve(&self.args.ledgerline, &data, Some(&config))?;
+        let process = Process::serve_upstream(&self.args.ledgerline, &data, upstream)?;
         let key = told(&data, "/customer/api_key")?;
         let value = self.watched(scenario, &process, Some(&key))?;
         process.stop()?;
-        self.verify(&data)?;
+        verify(&self.args.ledgerline, &data)?;
         Ok(value)
-    }
-
-    /// A figure counts only if the books fit.
-    fn verify(&self, data: &Path) -> anyhow::Result<()> {
-        let data = data.to_string_lossy();
-        let done = Command::new(&self.args.ledgerline)
-            .args(["verify", "--json", "--data", &data])
-            .output()?;
-        let report: Value = serde_json::from_slice(&done.stdout)?;
-        let open = report.get("open_holds").and_then(Value::as_u64);
-        if !done.status.success() || open != Some(0) {
-            bail!("the books do not fit after the run: {report}");
-        }
-        Ok(())
     }
 
     fn load(&self, scenario: &Scenario, url: &str, key: Option<&str>) -> anyhow::Result<Figures> {
