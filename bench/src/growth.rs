@@ -14,7 +14,7 @@ use crate::process::{Process, told, verify};
 /// How often memory is looked at.
 const STEP: Duration = Duration::from_secs(5);
 /// Until then caches fill and every thread has had its first calls.
-const WARM: Duration = Duration::from_mins(2);
+const WARM: Duration = Duration::from_mins(3);
 
 #[derive(Args)]
 pub(crate) struct GrowthArgs {
@@ -32,7 +32,7 @@ pub(crate) struct GrowthArgs {
     rate: f64,
 }
 
-/// The memory after two minutes and at the end, and what was called meanwhile.
+/// The memory in the first and in the second half of the time after three minutes.
 pub(crate) fn run(args: &GrowthArgs) -> anyhow::Result<Value> {
     std::fs::create_dir_all(&args.folder)?;
     let folder = tempfile::tempdir_in(&args.folder)?;
@@ -55,19 +55,19 @@ pub(crate) fn run(args: &GrowthArgs) -> anyhow::Result<Value> {
     process.stop()?;
     verify(&args.ledgerline, &data)?;
     let warm = usize::try_from(WARM.as_secs() / STEP.as_secs())?.min(memory.len() / 2);
-    let (before, after) = (around(&memory, warm), around(&memory, memory.len()));
+    let (_, steady) = memory.split_at(warm);
+    let (first, second) = steady.split_at(steady.len() / 2);
+    let (first, second) = (mean(first), mean(second));
     Ok(json!({
         "minutes": args.minutes, "calls": requests,
-        "rss_kib_warm": before, "rss_kib_end": after, "growth_kib": after - before,
+        "rss_kib_first_half": first, "rss_kib_second_half": second, "growth_kib": second - first,
         "rss_kib_every_5_s": memory,
     }))
 }
 
-/// The mean of the samples of half a minute before this one.
-fn around(memory: &[u64], end: usize) -> i64 {
-    let samples = memory.get(end.saturating_sub(6)..end).unwrap_or_default();
+fn mean(samples: &[u64]) -> i64 {
     let sum: u64 = samples.iter().sum();
-    i64::try_from(sum / u64::try_from(samples.len().max(1)).unwrap_or(1)).unwrap_or(i64::MAX)
+    i64::try_from(sum / samples.len().max(1) as u64).unwrap_or(i64::MAX)
 }
 
 fn load(args: &GrowthArgs, process: &Process, key: &str, stream: bool) -> anyhow::Result<Child> {
