@@ -1,6 +1,7 @@
 //! The one door to money: units of work queue up, and are written many at once.
 
 mod decided;
+mod outbox;
 mod queue;
 mod writer;
 
@@ -26,6 +27,8 @@ use crate::{Command, Config, JournalError, Operation, Receipt, Unit};
 
 const LONGEST_ID: usize = 128;
 const LONGEST_MEMO: usize = 255;
+/// What is due is looked at again after this time if somebody else has the writer.
+const AGAIN: Duration = Duration::from_millis(1);
 
 type Answer = Result<Receipt, JournalError>;
 
@@ -219,7 +222,11 @@ impl Shared {
                     crowded = batch.len() > 1;
                     self.writer.lock().take_in(&mut batch, self);
                 }
-                Woken::Reminder => self.writer.lock().write_due(self),
+                Woken::Reminder => match self.writer.try_lock() {
+                    Some(mut writer) => writer.write_due(self),
+                    // Most likely it is being written, by whoever ends the call.
+                    None => self.queue.remind(Instant::now() + AGAIN),
+                },
                 Woken::Closed => return self.writer.lock().write_rest(self),
             }
         }

@@ -145,11 +145,6 @@ impl State {
         });
     }
 
-    /// Something is decided that is not on disk.
-    pub(crate) fn is_ahead(&self) -> bool {
-        self.head != self.written
-    }
-
     /// How much is kept.
     pub(crate) fn size(&self) -> usize {
         self.ids.len() + self.counters.len()

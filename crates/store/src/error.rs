@@ -51,6 +51,9 @@ pub enum Error {
         /// The statement's text.
         statement: String,
     },
+    /// A table that only this process may write was written by another; nothing was written.
+    #[error("{0} was changed by somebody else: only one process may write this database")]
+    ChangedByOthers(&'static str),
     /// A value read has another type than expected.
     #[error("column {column} holds {found}, expected {wanted}")]
     Shape {

@@ -99,18 +99,16 @@ impl Drop for Transaction<'_> {
     }
 }
 
+/// Reads where the books stand, unless that is known: nobody else writes, and `write_head` makes sure.
 fn sync_head(connection: &Connection, state: &mut State) -> Result<()> {
+    if state.written != Head::default() {
+        return Ok(());
+    }
     let sql = "SELECT seq, at, hash, next_account FROM ledger_head WHERE id = 1";
     let head = connection.prepare_cached(sql)?.query_row([], |row| {
         Ok(Head { seq: row.get(0)?, at: row.get(1)?, hash: row.get(2)?, next_account: row.get(3)? })
     })?;
-    if head != state.written {
-        if state.is_ahead() {
-            // Nobody else writes: decisions that rest on other books are not to be written.
-            return Err(Error::Unexpected { statement: sql.to_owned() });
-        }
-        state.restart(head);
-    }
+    state.restart(head);
     Ok(())
 }
 
@@ -296,12 +294,19 @@ fn write(connection: &Connection, state: &State, changes: &Changes) -> Result<()
             .prepare_cached("INSERT INTO ledger_reversals (original_seq, op_seq) VALUES (?, ?)")?
             .execute(params![original, seq])?;
     }
-    let head = &state.head;
-    connection
-        .prepare_cached(
-            "UPDATE ledger_head SET seq = ?, at = ?, hash = ?, next_account = ? WHERE id = 1",
-        )?
-        .execute(params![head.seq, head.at, head.hash, head.next_account])?;
+    write_head(connection, state)
+}
+
+/// The books stand there now, if they stood where this process left them: what rests on other books is
+/// not to be written.
+fn write_head(connection: &Connection, state: &State) -> Result<()> {
+    let (head, written) = (&state.head, &state.written);
+    let sql = "UPDATE ledger_head SET seq = ?, at = ?, hash = ?, next_account = ? \
+               WHERE id = 1 AND seq = ? AND hash = ?";
+    let args = params![head.seq, head.at, head.hash, head.next_account, written.seq, written.hash];
+    if connection.prepare_cached(sql)?.execute(args)? != 1 {
+        return Err(Error::ChangedByOthers("ledger_head"));
+    }
     Ok(())
 }
 

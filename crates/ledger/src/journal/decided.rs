@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::oneshot;
 
 use super::Answer;
+use super::outbox::Letter;
 use crate::{HoldId, JournalError, Outcome, Receipt};
 
 /// A hold that may not be on disk yet. Its number can still change until it is, and it can be lost: so
@@ -122,15 +123,13 @@ impl Promise {
         (promise, Promised { decided, hold })
     }
 
-    /// The hold was taken, in memory; its caller is told if that is new.
-    pub(super) fn decide(&mut self, receipt: &Receipt) {
-        let taken = matches!(receipt.outcome, Outcome::Applied(_));
-        if taken && !receipt.replayed {
-            self.hold.set(receipt.seq);
-            if let Some(decided) = self.decided.take() {
-                drop(decided.send(receipt.clone()));
-            }
+    /// The hold was taken, in memory; what its caller is told, if that is new.
+    pub(super) fn decide(&mut self, receipt: &Receipt) -> Option<Letter> {
+        if receipt.replayed || !matches!(receipt.outcome, Outcome::Applied(_)) {
+            return None;
         }
+        self.hold.set(receipt.seq);
+        Some(Letter::Decided(self.decided.take()?, receipt.clone()))
     }
 
     /// The caller has been told.

@@ -1,11 +1,15 @@
 //! Requests that wait for the journal's thread.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::JournalError;
+
+/// After a reminder the reader wakes once more by itself, after this time: whoever wants to remind it of
+/// something later need not wake it (docs/adr/0019).
+const GLANCE: Duration = Duration::from_millis(4);
 
 /// A bounded queue with one reader, who can be reminded of something at a later time.
 #[derive(Debug)]
@@ -18,7 +22,12 @@ pub(super) struct Queue<T> {
 #[derive(Debug)]
 struct Inside<T> {
     requests: VecDeque<T>,
+    /// When the reader is to be reminded.
     reminder: Option<Instant>,
+    /// When it wakes once more after a reminder.
+    glance: Option<Instant>,
+    /// When it wakes by itself, if it sleeps.
+    wakes_at: Option<Instant>,
     closed: bool,
 }
 
@@ -35,7 +44,13 @@ pub(super) enum Woken {
 
 impl<T> Queue<T> {
     pub(super) fn new(capacity: usize) -> Self {
-        let inside = Inside { requests: VecDeque::new(), reminder: None, closed: false };
+        let inside = Inside {
+            requests: VecDeque::new(),
+            reminder: None,
+            glance: None,
+            wakes_at: None,
+            closed: false,
+        };
         Self { inside: Mutex::new(inside), changed: Condvar::new(), capacity: capacity.max(1) }
     }
 
@@ -57,8 +72,8 @@ impl<T> Queue<T> {
     /// The reader is to wake at this time, or earlier if it was to be reminded of something earlier.
     pub(super) fn remind(&self, at: Instant) {
         let mut inside = self.inside.lock();
-        if inside.reminder.is_none_or(|earlier| at < earlier) {
-            inside.reminder = Some(at);
+        inside.reminder = Some(inside.reminder.map_or(at, |earlier| earlier.min(at)));
+        if inside.wakes_at.is_none_or(|wakes| at < wakes) {
             drop(inside);
             self.changed.notify_one();
         }
@@ -102,15 +117,18 @@ impl<T> Queue<T> {
             if inside.closed {
                 return Woken::Closed;
             }
-            let Some(at) = inside.reminder else {
-                self.changed.wait(&mut inside);
-                continue;
-            };
-            if Instant::now() >= at {
+            let now = Instant::now();
+            if inside.reminder.is_some_and(|at| now >= at) {
                 inside.reminder = None;
+                inside.glance = Some(now + GLANCE);
                 return Woken::Reminder;
             }
-            self.changed.wait_until(&mut inside, at);
+            inside.glance = inside.glance.filter(|at| now < *at);
+            inside.wakes_at = inside.reminder.or(inside.glance);
+            match inside.wakes_at {
+                Some(at) => drop(self.changed.wait_until(&mut inside, at)),
+                None => self.changed.wait(&mut inside),
+            }
         }
     }
 
@@ -160,5 +178,30 @@ mod tests {
         assert!(begun.elapsed() >= Duration::from_millis(5));
         queue.close();
         assert_eq!(queue.wait(&mut Vec::new(), 1), Woken::Closed);
+    }
+
+    #[test]
+    fn a_reminder_that_wakes_nobody_comes_in_time_all_the_same() {
+        let queue = Queue::<u8>::new(2);
+        for after in [GLANCE / 4, GLANCE * 4, GLANCE * 2] {
+            queue.remind(Instant::now());
+            assert_eq!(queue.wait(&mut Vec::new(), 1), Woken::Reminder);
+            let due = std::thread::scope(|scope| {
+                let reminding = scope.spawn(|| {
+                    let asleep =
+                        || queue.inside.lock().wakes_at.is_some_and(|at| at > Instant::now());
+                    while !asleep() {
+                        std::thread::yield_now();
+                    }
+                    let due = Instant::now() + after;
+                    queue.remind(due);
+                    due
+                });
+                assert_eq!(queue.wait(&mut Vec::new(), 1), Woken::Reminder);
+                reminding.join().unwrap()
+            });
+            assert!(Instant::now() >= due);
+            assert!(due.elapsed() < Duration::from_secs(5), "{after:?}");
+        }
     }
 }

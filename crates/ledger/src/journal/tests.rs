@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kernel::{Amount, Timestamp};
 use parking_lot::{Condvar, Mutex};
-use store::{Database, Error, Result};
+use store::{Database, Error, Result, Statement};
 use testkit::{FakeClock, TestDatabase};
 
 use super::*;
@@ -237,6 +237,24 @@ async fn a_lost_hold_is_told_and_nothing_can_be_charged_to_its_number() {
     let settled = rig.journal.submit(settle("s1", lost.hold(), 20)).await;
     assert!(matches!(settled, Err(JournalError::HoldLost)));
     assert_eq!(rig.posted_and_held().await, (100, 30));
+    rig.assert_fits().await;
+}
+
+#[tokio::test]
+async fn what_was_decided_on_other_books_is_not_written() {
+    let rig = Rig::new().await;
+    let move_head = |by: i64| {
+        let sql = "UPDATE ledger_head SET seq = seq + ?";
+        rig.test.database.execute(Statement::new(sql, vec![by.into()]))
+    };
+    // As no program does, since the folder is locked.
+    move_head(1).await.unwrap();
+    let refused = rig.journal.submit(hold("h", 60)).await;
+    assert!(matches!(refused, Err(JournalError::Storage(_))), "{refused:?}");
+    assert!(!rig.is_on_disk("h").await);
+    move_head(-1).await.unwrap();
+    rig.journal.submit(hold("h", 60)).await.unwrap();
+    assert_eq!(rig.posted_and_held().await, (100, 60));
     rig.assert_fits().await;
 }
 

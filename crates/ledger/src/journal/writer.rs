@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use kernel::{SharedClock, Timestamp};
 use store::Error;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::decided::{Promise, Promised};
+use super::outbox::{Letter, Outbox};
 use super::{Answer, Shared};
 use crate::backend::Backend;
 use crate::machine::{Conflict, apply};
@@ -21,7 +23,7 @@ const MOST_KEPT: usize = 100_000;
 const QUICK: Duration = Duration::from_millis(2);
 /// A batch that nobody waits for is not written before so much time, if nothing else is to be written:
 /// what ends sooner goes to disk in one commit with its hold (docs/adr/0016).
-const LINGER: Duration = Duration::from_millis(1);
+const LINGER: Duration = Duration::from_millis(3);
 
 /// Why a unit has no receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +51,16 @@ pub(super) struct Request {
     unit: Unit,
     answer: oneshot::Sender<Answer>,
     promise: Option<Promise>,
+    /// Where its caller waits.
+    runtime: Option<Handle>,
 }
 
 impl Request {
     /// Its caller waits for the disk.
     pub(super) fn waited_for(unit: Unit) -> (Self, oneshot::Receiver<Answer>) {
         let (answer, answered) = oneshot::channel();
-        (Self { unit, answer, promise: None }, answered)
+        let runtime = Handle::try_current().ok();
+        (Self { unit, answer, promise: None, runtime }, answered)
     }
 
     /// Its caller goes on once it is decided.
@@ -85,9 +90,11 @@ impl Request {
     }
 
     /// Tells its caller, if that is promised.
-    fn decide(&mut self, outcome: &Attempt) {
-        if let (Some(promise), Ok(receipt)) = (&mut self.promise, outcome) {
-            promise.decide(receipt);
+    fn decide(&mut self, outcome: &Attempt, outbox: &mut Outbox) {
+        if let (Some(promise), Ok(receipt)) = (&mut self.promise, outcome)
+            && let Some(letter) = promise.decide(receipt)
+        {
+            outbox.put(self.runtime.as_ref(), letter);
         }
     }
 
@@ -96,11 +103,11 @@ impl Request {
         self.promise.as_ref().is_some_and(Promise::is_told)
     }
 
-    fn end(self, answer: Answer) {
+    fn end(self, answer: Answer, outbox: &mut Outbox) {
         if let Some(promise) = self.promise {
             promise.end(&answer);
         }
-        drop(self.answer.send(answer));
+        outbox.put(self.runtime.as_ref(), Letter::Answer(self.answer, answer));
     }
 }
 
@@ -207,7 +214,7 @@ impl Writer {
         }
         let outcome = request.apply(&mut self.state, &mut Changes::default(), now);
         shared.metrics.told(std::slice::from_ref(&outcome));
-        request.end(outcome.map_err(JournalError::from));
+        request.end(outcome.map_err(JournalError::from), &mut Outbox::default());
     }
 
     /// Writes what nobody waits for, if it is time.
@@ -256,10 +263,10 @@ impl Writer {
         let need = self.need(now);
         self.sound = false;
         self.backend.read(&mut self.state, &need)?;
-        let mut all = true;
+        let (mut all, mut outbox) = (true, Outbox::default());
         for request in self.batch.iter_mut().skip(self.outcomes.len()) {
             let outcome = request.apply(&mut self.state, &mut self.changes, now);
-            request.decide(&outcome);
+            request.decide(&outcome, &mut outbox);
             all &= request.is_told();
             self.outcomes.push(outcome);
         }
@@ -287,8 +294,9 @@ impl Writer {
                 self.note(None, shared);
                 shared.metrics.told(&self.outcomes);
                 shared.metrics.committed(self.outcomes.len(), self.took.as_secs_f64());
+                let mut outbox = Outbox::default();
                 for (request, outcome) in self.batch.drain(..).zip(self.outcomes.drain(..)) {
-                    request.end(outcome.map_err(JournalError::from));
+                    request.end(outcome.map_err(JournalError::from), &mut outbox);
                 }
             }
             Err(error) if error.is_data() => self.write_singly(error, shared),
@@ -331,11 +339,11 @@ impl Writer {
         let Self { backend, state, batch, outcomes, changes, .. } = self;
         let mut work = |state: &mut State| {
             outcomes.truncate(decided);
-            let mut changes = std::mem::take(changes);
+            let (mut changes, mut outbox) = (std::mem::take(changes), Outbox::default());
             for request in batch.iter_mut().skip(decided) {
                 let outcome = request.apply(state, &mut changes, now);
                 if ahead {
-                    request.decide(&outcome);
+                    request.decide(&outcome, &mut outbox);
                 }
                 outcomes.push(outcome);
             }
@@ -353,8 +361,9 @@ impl Writer {
 }
 
 fn refuse(requests: Vec<Request>, error: &JournalError, shared: &Shared) {
+    let mut outbox = Outbox::default();
     for request in requests {
         shared.metrics.not_written(error);
-        request.end(Err(error.clone()));
+        request.end(Err(error.clone()), &mut outbox);
     }
 }
