@@ -113,6 +113,8 @@ impl Metered {
     async fn admitted(&self, call: ModelCall, ready: Ready) {
         let asked = Call {
             id: call.charge.clone(),
+            // A second process that believes to own the run has the same.
+            fresh: false,
             caller: Arc::clone(&call.caller),
             surface: Surface::Chat,
             model: Arc::clone(ready.model.name()),

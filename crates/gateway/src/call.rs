@@ -344,6 +344,8 @@ impl Gateway {
     fn call_of(prepared: &Prepared, id: ChargeId, fingerprint: Option<[u8; 16]>) -> Call {
         Call {
             id,
+            // A key makes the same id again.
+            fresh: fingerprint.is_none(),
             caller: Arc::clone(&prepared.caller),
             surface: prepared.surface,
             model: Arc::clone(prepared.model.name()),

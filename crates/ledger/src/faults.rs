@@ -59,14 +59,16 @@ impl Backend for Faulty {
     }
 }
 
-/// Repeats under the same id until there is an outcome, as every caller must.
-async fn insist(journal: &Journal, unit: Unit, ahead: bool) -> Result<Decided, JournalError> {
+/// Repeats under the same id until there is an outcome, as every caller must. What is not decided ahead
+/// claims each time that its id is new: it gets its first outcome all the same.
+async fn insist(journal: &Journal, mut unit: Unit, ahead: bool) -> Result<Decided, JournalError> {
     loop {
         let outcome = if ahead {
             journal.decide(unit.clone()).await
         } else {
             journal.submit(unit.clone()).await.map(Decided::from)
         };
+        unit.fresh &= !ahead;
         match outcome {
             Err(JournalError::Storage(_) | JournalError::Busy) => tokio::task::yield_now().await,
             outcome => return outcome,
@@ -85,9 +87,11 @@ async fn call(journal: Journal, number: u64) -> i64 {
     let lease_until = Timestamp::from_micros(i64::MAX);
     let take = Command::Hold { legs: vec![leg], claims: Vec::new(), lease_until };
     let take = Operation::new(format!("hold{number}"), take);
+    let mut take = Unit { fresh: true, ..take.into() };
     loop {
         let ahead = !number.is_multiple_of(2);
-        let held = insist(&journal, take.clone().into(), ahead).await.unwrap();
+        let held = insist(&journal, take.clone(), ahead).await.unwrap();
+        take.fresh = false;
         if !matches!(held.receipt().outcome, Outcome::Applied(_)) {
             return 0;
         }
@@ -109,7 +113,8 @@ fn settle(number: u64, hold: &HoldRef) -> Unit {
     };
     let (charges, max_debt) = (vec![charge], Amount::ZERO);
     let settle = Command::Settle { hold: hold.id(), charges, max_debt, tokens: 0 };
-    Unit { hold: Some(hold.clone()), ..Operation::new(format!("settle{number}"), settle).into() }
+    let settle = Operation::new(format!("settle{number}"), settle);
+    Unit { hold: Some(hold.clone()), fresh: true, ..settle.into() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

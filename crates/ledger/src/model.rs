@@ -373,12 +373,16 @@ pub struct Unit {
     /// The hold that the operation is about, if it may not be on disk yet: its number in the command is
     /// the one that it has when the operation is applied.
     pub hold: Option<HoldRef>,
+    /// The operation's id was made for it alone and is handed in for the first time: that it is unused
+    /// is not looked up. The database refuses an id twice all the same; then the journal looks, and gives
+    /// the first outcome. A hold that was told to be decided meanwhile is lost.
+    pub fresh: bool,
 }
 
 impl Unit {
-    /// An operation, what is written with it, and no hold.
+    /// An operation whose id may have been handed in before, what is written with it, and no hold.
     pub const fn new(operation: Operation, attachments: Vec<Attachment>) -> Self {
-        Self { operation, attachments, hold: None }
+        Self { operation, attachments, hold: None, fresh: false }
     }
 
     pub(crate) fn name_hold(&mut self) {

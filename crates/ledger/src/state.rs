@@ -172,7 +172,9 @@ impl Need {
 
     /// What this unit needs, too; debts come with their wallets.
     pub(crate) fn add(&mut self, unit: &Unit) {
-        self.operations.push(Arc::clone(&unit.operation.id));
+        if !unit.fresh {
+            self.operations.push(Arc::clone(&unit.operation.id));
+        }
         match &unit.operation.command {
             Command::Transfer { legs } => {
                 legs.iter().flat_map(|leg| [&leg.from, &leg.to]).for_each(|key| self.account(key));

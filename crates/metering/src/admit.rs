@@ -41,6 +41,8 @@ impl Surface {
 pub struct Call {
     /// Names the call for ever; a repeated request repeats it.
     pub id: ChargeId,
+    /// The id was made for this call just now: no earlier call has it.
+    pub fresh: bool,
     /// Who calls, and so who pays.
     pub caller: Arc<Caller>,
     /// What is called.
@@ -144,9 +146,9 @@ impl Admission {
         }
     }
 
-    /// An operation about the call's hold.
+    /// An operation about the call's hold, handed in for the first time: nobody else has this hold.
     pub(crate) fn unit(&self, operation: Operation, attachments: Vec<Attachment>) -> Unit {
-        Unit { operation, attachments, hold: Some(self.decided.hold().clone()) }
+        Unit { operation, attachments, hold: Some(self.decided.hold().clone()), fresh: true }
     }
 
     /// The pinned price.
@@ -192,7 +194,8 @@ impl Metering {
                 lease_until: started_at.after(self.config().lease()),
             },
         };
-        let decided = self.take_hold(operation, ahead).await?;
+        let hold = Unit { fresh: call.fresh, ..operation.into() };
+        let decided = self.take_hold(hold, ahead).await?;
         let receipt = decided.receipt();
         if let Outcome::Refused(refusal @ Refusal::LimitReached { .. }) = receipt.outcome {
             return Err(rules.refused(refusal, &ask));
@@ -221,12 +224,12 @@ impl Metering {
         })
     }
 
-    async fn take_hold(&self, operation: Operation, ahead: bool) -> Result<Decided> {
+    async fn take_hold(&self, hold: Unit, ahead: bool) -> Result<Decided> {
         let _turn = self.turns().next().await?;
         if ahead {
-            return Ok(self.journal().decide(operation).await?);
+            return Ok(self.journal().decide(hold).await?);
         }
-        Ok(self.journal().submit(operation).await?.into())
+        Ok(self.journal().submit(hold).await?.into())
     }
 
     /// Covers so many more tokens of output, for an answer that has outgrown its hold.
@@ -240,7 +243,8 @@ impl Metering {
             format!("extend:{}:{output_bound}", admission.call.id),
             Command::Extend { hold: admission.decided.hold().id(), leg: 0, amount, tokens },
         );
-        let unit = admission.unit(operation, Vec::new());
+        // Who has not heard of it tries again.
+        let unit = Unit { fresh: false, ..admission.unit(operation, Vec::new()) };
         let receipt = self.journal().submit(unit).await?;
         if let Outcome::Refused(refusal @ Refusal::LimitReached { .. }) = receipt.outcome {
             return Err(admission.rules.cut_off(refusal, admission.price.currency(), self.now()));

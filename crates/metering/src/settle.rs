@@ -179,12 +179,16 @@ impl Metering {
 
     /// The end of a call must reach the books: a full queue or disk delays it, no more. The same
     /// id makes repeating safe when a first try was written but not acknowledged.
-    async fn submit_until_written(&self, unit: Unit) -> std::result::Result<Receipt, JournalError> {
+    async fn submit_until_written(
+        &self,
+        mut unit: Unit,
+    ) -> std::result::Result<Receipt, JournalError> {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.journal().submit(unit.clone()).await {
                 Err(error @ (JournalError::Busy | JournalError::Storage(_))) => {
                     warn_of_waiting(&unit.operation.id, &error);
+                    unit.fresh = false;
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }

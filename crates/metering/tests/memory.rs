@@ -56,6 +56,7 @@ async fn call(metering: Metering, key: i64) {
     caller.key_id = Some(KeyId::from(format!("key-{key}")));
     let call = Call {
         id: ChargeId::generate(),
+        fresh: true,
         caller: Arc::new(caller),
         surface: Surface::Chat,
         model: "m".into(),

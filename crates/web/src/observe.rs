@@ -14,6 +14,7 @@ use futures_util::FutureExt as _;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
+use tokio::runtime::Handle;
 
 use crate::dialect::ErrorCode;
 use crate::traffic::InFlight;
@@ -75,8 +76,9 @@ pub async fn observe(
     }
     let org = response.extensions_mut().remove::<Billed>().map(|Billed(org)| org);
     let status = response.status();
-    let line = Line { id, method, path, status, code, org, begun, bytes: 0, in_flight };
-    response.map(|body| axum::body::Body::new(Observed { body, line }))
+    let line = Line { id, method, path, status, code, org, took: Duration::ZERO, bytes: 0 };
+    let answer = Answer { line: Some(line), begun, in_flight };
+    response.map(|body| axum::body::Body::new(Observed { body, answer }))
 }
 
 /// Says how long the request was here, beyond waiting for the upstream.
@@ -115,15 +117,12 @@ struct Line {
     status: StatusCode,
     code: Option<&'static str>,
     org: Option<kernel::OrgId>,
-    begun: Instant,
+    took: Duration,
     bytes: u64,
-    in_flight: InFlight,
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let took = self.begun.elapsed();
-        self.in_flight.answered(self.status, took);
         tracing::info!(
             target: "access",
             request_id = %self.id,
@@ -132,17 +131,37 @@ impl Drop for Line {
             status = self.status.as_u16(),
             code = self.code,
             org_id = self.org.as_ref().map(kernel::OrgId::as_str),
-            duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            duration_us = u64::try_from(self.took.as_micros()).unwrap_or(u64::MAX),
             bytes = self.bytes,
             "answered"
         );
     }
 }
 
-/// A body that logs its request when it has been sent or dropped.
+/// An answer on its way: counted and logged when it has been sent or dropped.
+struct Answer {
+    line: Option<Line>,
+    begun: Instant,
+    in_flight: InFlight,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let Some(mut line) = self.line.take() else { return };
+        line.took = self.begun.elapsed();
+        self.in_flight.answered(line.status, line.took);
+        // The last bytes leave when the connection's task has ended its turn: the client need not wait for
+        // the log.
+        if let Ok(runtime) = Handle::try_current() {
+            drop(runtime.spawn(async move { drop(line) }));
+        }
+    }
+}
+
+/// A body that ends its answer when it has been sent or dropped.
 struct Observed {
     body: axum::body::Body,
-    line: Line,
+    answer: Answer,
 }
 
 impl http_body::Body for Observed {
@@ -154,8 +173,8 @@ impl http_body::Body for Observed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame {
-            self.line.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if let (Some(Ok(frame)), Some(line)) = (&frame, &mut self.answer.line) {
+            line.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
         }
         Poll::Ready(frame)
     }

@@ -156,6 +156,7 @@ impl Test {
         let (kind, role) = (identity::OrgKind::Customer, identity::Role::Member);
         let call = metering::Call {
             id: kernel::ChargeId::generate(),
+            fresh: true,
             caller: std::sync::Arc::new(identity::Caller::new(org.into(), kind, role)),
             surface: metering::Surface::Chat,
             model: "m".into(),

@@ -89,7 +89,8 @@ impl Decided {
             if !is_taken(&answer) {
                 return answer;
             }
-        } else if self.hold.is_lost() {
+        }
+        if self.hold.is_lost() {
             return Err(JournalError::HoldLost);
         }
         std::future::pending().await
@@ -137,9 +138,14 @@ impl Promise {
         self.decided.is_none()
     }
 
-    /// This is what came of it.
+    /// This is what came of it: a hold, if it was taken, has its number now.
     pub(super) fn end(mut self, answer: &Answer) {
-        self.kept = is_taken(answer);
+        let Ok(receipt) = answer else { return };
+        // One that had been taken before was told to be new: it is not the caller's.
+        if is_taken(answer) && !(receipt.replayed && self.is_told()) {
+            self.hold.set(receipt.seq);
+            self.kept = true;
+        }
     }
 }
 

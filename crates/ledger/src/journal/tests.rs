@@ -12,8 +12,8 @@ use super::*;
 use crate::backend::Work;
 use crate::state::{Need, State};
 use crate::{
-    AccountKey, AccountKind, Attachment, Charge, Command, HoldLeg, Leg, MIGRATIONS, Outcome, Table,
-    balance, find_operation, verify,
+    AccountKey, AccountKind, Attachment, Charge, Command, HoldId, HoldLeg, Leg, MIGRATIONS,
+    Outcome, Table, balance, find_operation, verify,
 };
 
 /// Counts batches, refuses them, or keeps them waiting.
@@ -29,6 +29,8 @@ struct Watch {
     shut: Mutex<bool>,
     opened: Condvar,
     refusing: AtomicBool,
+    /// This batch is refused.
+    refused: AtomicU64,
     panicking: AtomicBool,
 }
 
@@ -57,10 +59,11 @@ impl Backend for Watched {
     }
 
     fn batch(&mut self, state: &mut State, need: &Need, work: Work<'_>) -> Result<()> {
-        self.watch.batches.fetch_add(1, Ordering::SeqCst);
+        let number = 1 + self.watch.batches.fetch_add(1, Ordering::SeqCst);
         self.watch.opened.wait_while(&mut self.watch.shut.lock(), |shut| *shut);
         assert!(!self.watch.panicking.load(Ordering::SeqCst), "as the test wants it");
-        if self.watch.refusing.load(Ordering::SeqCst) {
+        let refused = self.watch.refused.load(Ordering::SeqCst) == number;
+        if refused || self.watch.refusing.load(Ordering::SeqCst) {
             // All is evaluated, nothing reaches the disk.
             work(state);
             return Err(Error::TaskLost);
@@ -258,6 +261,47 @@ async fn what_was_decided_on_other_books_is_not_written() {
     rig.assert_fits().await;
 }
 
+#[tokio::test]
+async fn an_id_that_is_called_new_and_is_not_has_its_first_outcome() {
+    let rig = Rig::new().await;
+    let first = rig.journal.submit(hold("h", 60)).await.unwrap();
+    let again = |operation: Operation| {
+        let unit = Unit { fresh: true, ..operation.into() };
+        rig.journal.submit(unit)
+    };
+    let (repeated, other, conflicting) = tokio::join!(
+        again(hold("h", 60)),
+        again(Operation::new("n", Command::Note)),
+        again(hold("h", 70))
+    );
+    let repeated = repeated.unwrap();
+    assert_eq!((repeated.seq, repeated.replayed), (first.seq, true));
+    assert!(!other.unwrap().replayed);
+    assert!(matches!(conflicting, Err(JournalError::Conflict)));
+    assert_eq!(rig.posted_and_held().await, (100, 60));
+    rig.assert_fits().await;
+}
+
+#[tokio::test]
+async fn a_hold_that_was_told_and_had_been_taken_before_is_lost() {
+    let rig = Rig::new().await;
+    let first = rig.journal.submit(hold("h1", 30)).await.unwrap();
+    rig.journal.submit(hold("h2", 10)).await.unwrap();
+    let again = Unit { fresh: true, ..hold("h1", 30).into() };
+    let mut told = rig.journal.decide(again).await.unwrap();
+    assert!(!told.receipt().replayed, "nobody has looked");
+    let other = rig.journal.submit(hold("h3", 20)).await.unwrap();
+    assert!(matches!(told.lost().await, Err(JournalError::HoldLost)));
+    let settled = rig.journal.submit(settle("s1", told.hold(), 30)).await;
+    assert!(matches!(settled, Err(JournalError::HoldLost)));
+    assert_eq!(rig.posted_and_held().await, (100, 60), "no hold has been ended by it");
+    for (id, hold) in [("s2", first.seq), ("s3", other.seq)] {
+        let hold = HoldRef::of(HoldId(hold));
+        rig.journal.submit(settle(id, &hold, 1)).await.unwrap();
+    }
+    rig.assert_fits().await;
+}
+
 /// What the reference is for: by its number alone, a lost hold's end would be that of another.
 #[tokio::test]
 async fn without_its_reference_a_lost_hold_would_be_another() {
@@ -272,35 +316,42 @@ async fn without_its_reference_a_lost_hold_would_be_another() {
     assert_eq!(rig.posted_and_held().await, (80, 0), "the other's hold is gone");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hold_beside_a_spoiled_unit_keeps_its_money_under_another_number() {
-    let rig = Rig::new().await;
-    // While one batch waits, the next one gathers: a spoiled unit, and holds after it.
+/// While one batch waits, the next one gathers: a spoiled unit, a note, and a hold after them. The hold is
+/// decided with them, and then each is written by itself.
+async fn hold_after_a_spoiled_unit(rig: &Rig) -> Decided {
     rig.watch.shut(true);
-    let ahead = tokio::spawn({
+    let before = rig.watch.batches.load(Ordering::SeqCst);
+    let submit = |unit: Unit| {
         let journal = rig.journal.clone();
-        async move { journal.submit(Operation::new("first", Command::Note)).await }
-    });
+        tokio::spawn(async move { journal.submit(unit).await })
+    };
+    let ahead = submit(Operation::new("first", Command::Note).into());
+    while rig.watch.batches.load(Ordering::SeqCst) == before {
+        tokio::task::yield_now().await;
+    }
     let queued = async |count: usize| {
         while rig.journal.waiting() != count {
             tokio::task::yield_now().await;
         }
     };
-    while rig.watch.batches.load(Ordering::SeqCst) < 2 {
-        tokio::task::yield_now().await;
-    }
-    let spawn = |unit: Unit| {
-        let journal = rig.journal.clone();
-        tokio::spawn(async move { journal.decide(unit).await })
-    };
-    let spoiler = spawn(spoiled("spoiled"));
+    let spoiler = submit(spoiled("spoiled"));
     queued(1).await;
-    let hold = spawn(hold("h", 60).into());
+    let beside = submit(Operation::new("beside", Command::Note).into());
     queued(2).await;
+    let journal = rig.journal.clone();
+    let hold = tokio::spawn(async move { journal.decide(hold("h", 60)).await });
+    queued(3).await;
     rig.watch.shut(false);
     ahead.await.unwrap().unwrap();
     assert!(matches!(spoiler.await.unwrap(), Err(JournalError::Attachment(_))));
-    let decided = hold.await.unwrap().unwrap();
+    drop(beside.await);
+    hold.await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_beside_a_spoiled_unit_keeps_its_money_under_another_number() {
+    let rig = Rig::new().await;
+    let decided = hold_after_a_spoiled_unit(&rig).await;
     rig.journal.submit(settle("s", decided.hold(), 25)).await.unwrap();
     assert_eq!(rig.posted_and_held().await, (75, 0));
     assert_eq!(
@@ -308,5 +359,19 @@ async fn a_hold_beside_a_spoiled_unit_keeps_its_money_under_another_number() {
         decided.hold().id().0 + 1,
         "it was decided under another number"
     );
+    rig.assert_fits().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_number_is_known_also_when_the_disk_refused_meanwhile() {
+    let rig = Rig::new().await;
+    // After the first: all together, the spoiled one, the note.
+    let note = rig.watch.batches.load(Ordering::SeqCst) + 4;
+    rig.watch.refused.store(note, Ordering::SeqCst);
+    let decided = hold_after_a_spoiled_unit(&rig).await;
+    let settled = rig.journal.submit(settle("s", decided.hold(), 25)).await.unwrap();
+    assert!(matches!(settled.outcome, Outcome::Applied(_)), "{settled:?}");
+    assert_eq!(rig.posted_and_held().await, (75, 0));
+    assert!(!rig.is_on_disk("beside").await);
     rig.assert_fits().await;
 }

@@ -308,10 +308,14 @@ impl Writer {
     fn write_singly(&mut self, error: Error, shared: &Shared) {
         self.forget();
         let requests = std::mem::take(&mut self.batch);
-        if requests.len() == 1 {
+        if let [request] = requests.as_slice()
+            && !request.unit.fresh
+        {
             return refuse(requests, &JournalError::Attachment(Arc::new(error)), shared);
         }
-        for request in requests {
+        for mut request in requests {
+            // Perhaps its id is what is there already.
+            request.unit.fresh = false;
             self.batch.push(request);
             self.write(shared);
         }

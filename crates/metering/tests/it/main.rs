@@ -112,6 +112,7 @@ impl Test {
         let caller = Caller::new(org.into(), OrgKind::Customer, Role::Member);
         Call {
             id: ChargeId::generate(),
+            fresh: true,
             caller: Arc::new(caller),
             surface: Surface::Chat,
             model: "m".into(),

@@ -100,6 +100,7 @@ impl Rig {
         caller.key_id = Some(made.key.into());
         let call = Call {
             id: ChargeId::generate(),
+            fresh: true,
             caller: Arc::new(caller),
             surface: Surface::Chat,
             model: made.model.into(),
