@@ -15,11 +15,11 @@ use clap::Args;
 use customers::{Catalogue, Customers, Parts, Sync, UpstreamConfig};
 use http::Request;
 use identity::{Authenticated, Identity, NewKey, OrgKind, Role, Rule, ServerSecret};
-use kernel::{Clock as _, Secret, SystemClock};
+use kernel::{Clock as _, SystemClock};
 use ledger::Journal;
 use metering::{Metering, PriceBook};
 use serde_json::{Map, Value, json};
-use store::{Database, MySql, Statement};
+use store::{Database, MySql, Sqlite, Statement};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tower::ServiceExt as _;
@@ -264,8 +264,7 @@ async fn asked(router: &Router, path: &str, headers: Vec<String>) -> anyhow::Res
 }
 
 async fn identity(folder: &Path) -> anyhow::Result<(Database, Identity)> {
-    let url = Secret::from(format!("sqlite:{}", folder.join("bench.db").display()));
-    let database = Database::open(&url, folder).await?;
+    let database = Database::Sqlite(Sqlite::open(&folder.join("bench.db"))?);
     let migrations =
         [identity::MIGRATIONS, ledger::MIGRATIONS, metering::MIGRATIONS, customers::MIGRATIONS];
     database.migrate(&migrations.concat()).await?;

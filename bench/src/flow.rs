@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use ::flow::{Config, Engine, Event, ModelCaller, News, Start, Status, Surroundings};
 use identity::{Caller, OrgKind, Role};
-use kernel::{Clock as _, OrgId, Secret, SystemClock};
+use kernel::{Clock as _, OrgId, SystemClock};
 use ledger::Journal;
 use serde_json::{Map, Value, json};
-use store::Database;
+use store::{Database, Sqlite};
 
 /// One tool call a step, each durable before the next begins.
 const STEPS: u64 = 400;
@@ -19,8 +19,7 @@ const WATCHERS: usize = 1000;
 
 /// Steps per second with many runs, and the times of single steps and of starts, on SQLite.
 pub(crate) async fn sqlite(folder: &Path) -> anyhow::Result<Value> {
-    let url = Secret::from(format!("sqlite:{}", folder.join("flow.db").display()));
-    let database = Database::open(&url, folder).await?;
+    let database = Database::Sqlite(Sqlite::open(&folder.join("flow.db"))?);
     database.migrate(&[ledger::MIGRATIONS, ::flow::MIGRATIONS].concat()).await?;
     let clock = Arc::new(SystemClock);
     let journal = Journal::start(database.clone(), clock.clone(), &ledger::Config::default())?;

@@ -11,20 +11,17 @@ use ledger::{
     MIGRATIONS, Operation, Receipt, verify,
 };
 use serde_json::{Value, json};
-use store::{Database, MySql, Statement};
+use store::{Database, MySql, Sqlite, Statement};
 
 /// Pairs per second for each number of callers, on one hot account, on SQLite.
 pub(crate) async fn sqlite(folder: &Path, seconds: f64) -> anyhow::Result<Value> {
     let mut all = serde_json::Map::new();
     for callers in [1_usize, 64, 256] {
-        let url =
-            Secret::from(format!("sqlite:{}", folder.join(format!("j{callers}.db")).display()));
-        let database = Database::open(&url, folder).await?;
+        let database = Database::Sqlite(Sqlite::open(&folder.join(format!("j{callers}.db")))?);
         let pairs = measure(&[database], (callers, as_calls_are), seconds).await?;
         all.insert(callers.to_string(), json!(pairs));
     }
-    let url = Secret::from(format!("sqlite:{}", folder.join("unordered.db").display()));
-    let database = Database::open(&url, folder).await?;
+    let database = Database::Sqlite(Sqlite::open(&folder.join("unordered.db"))?);
     let pairs = measure(&[database], (256, in_no_order), seconds).await?;
     all.insert("256, ids in no order".to_owned(), json!(pairs));
     Ok(Value::Object(all))
@@ -98,8 +95,7 @@ async fn measure(
 /// Movements of money in the books of a server that is stopped, so many.
 pub(crate) async fn fill(data: &Path, entries: u64) -> anyhow::Result<()> {
     const CALLERS: u64 = 256;
-    let url = Secret::from(format!("sqlite:{}", data.join("ledgerline.db").display()));
-    let database = Database::open(&url, data).await?;
+    let database = Database::Sqlite(Sqlite::open(&data.join("ledgerline.db"))?);
     let journal = Journal::start(database.clone(), Arc::new(SystemClock), &Config::default())?;
     let leg = Leg {
         from: account("platform", AccountKind::Grant)?,

@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use kernel::Secret;
 use ledger::Table;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
-use store::Database;
+use store::{Database, Sqlite};
 
 use crate::process::{Process, told};
 
@@ -50,8 +49,7 @@ pub(crate) async fn run(args: UsageDataArgs) -> anyhow::Result<()> {
     let file = args.data.join("ledgerline.db");
     write(&file, args.rows, &customer)?;
     crate::say(&format!("{} records in {:?}", args.rows, begun.elapsed()))?;
-    let url = Secret::from(format!("sqlite:{}", file.display()));
-    let database = Database::open(&url, &args.data).await?;
+    let database = Database::Sqlite(Sqlite::open(&file)?);
     let findings = metering::verify_rollups(&database).await?;
     anyhow::ensure!(findings.is_empty(), "the sums do not fit: {findings:?}");
     database.close().await;

@@ -15,7 +15,7 @@ use crate::findings::{Finding, Findings, Place};
 use crate::graph::{Field, Graph, Limits, Program, Reducer, To};
 use crate::reader::Reader;
 use crate::template::{Data, Templates};
-use crate::yaml::{Member, Node};
+use kernel::yaml::{Member, Node};
 
 /// The longest text of a definition, in bytes.
 pub(crate) const LONGEST: usize = 256 * 1024;

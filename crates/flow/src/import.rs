@@ -6,7 +6,7 @@ mod langgraph;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::yaml;
+use kernel::yaml;
 
 /// What came of an import.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

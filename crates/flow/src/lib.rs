@@ -39,7 +39,6 @@ mod tools;
 #[cfg(test)]
 mod trials;
 mod update;
-mod yaml;
 
 pub use budget::{Budget, Reserved};
 pub use calls::{Calling, ModelCall, ModelCaller, StepEnd};

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::findings::{Findings, Place};
-use crate::yaml::Node;
+use kernel::yaml::Node;
 
 /// A section whose keys are taken one by one; what is left at the end is reported.
 pub(crate) struct Reader<'a> {
@@ -151,7 +151,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Marks all members as known.
-    pub(crate) fn take_all(&self) -> &'a [crate::yaml::Member] {
+    pub(crate) fn take_all(&self) -> &'a [kernel::yaml::Member] {
         let members = self.node.members();
         self.known.borrow_mut().extend(members.iter().map(|member| member.name.as_str()));
         members

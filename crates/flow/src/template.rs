@@ -8,7 +8,7 @@ use minijinja::{Environment, UndefinedBehavior, filters};
 use serde_json::Value;
 
 use crate::expr::{Expr, Fields, truthy};
-use crate::yaml::Node;
+use kernel::yaml::Node;
 
 /// Steps a rendering may take.
 const FUEL: u64 = 100_000;
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn a_setting_keeps_its_shape() {
         let mut templates = Templates::new();
-        let node = crate::yaml::read("{a: '= n + 1', b: ['{{ n }}', 2, plain], c: null}").unwrap();
+        let node = kernel::yaml::read("{a: '= n + 1', b: ['{{ n }}', 2, plain], c: null}").unwrap();
         let data = templates.data(&node).unwrap();
         let Value::Object(fields) = json!({"n": 1}) else { panic!() };
         let value = templates.value(&data, &[&fields]).unwrap();

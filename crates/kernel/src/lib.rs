@@ -1,4 +1,5 @@
-//! Words every other crate uses: ids, time, money amounts, pages, lines of CSV, secrets. No I/O.
+//! Words every other crate uses: ids, time, money amounts, pages, lines of CSV, YAML with its lines, secrets.
+//! No I/O.
 //!
 //! Invariants:
 //! - money is an integer ([`Amount`], billionths of a unit); no float touches it;
@@ -12,6 +13,7 @@ pub mod id;
 mod page;
 mod secret;
 mod time;
+pub mod yaml;
 mod zone;
 
 pub use amount::{Amount, AmountError};

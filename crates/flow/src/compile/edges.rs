@@ -11,7 +11,7 @@ use crate::expr::Expr;
 use crate::findings::Place;
 use crate::graph::{Node, Test, To, Way};
 use crate::reader::Reader;
-use crate::yaml::Node as Tree;
+use kernel::yaml::Node as Tree;
 
 /// Adds the edges to the nodes; returns where the graph begins.
 pub(super) fn connect(

@@ -13,7 +13,7 @@ use crate::graph::{
 };
 use crate::reader::Reader;
 use crate::template::Data;
-use crate::yaml::Node as Tree;
+use kernel::yaml::Node as Tree;
 
 /// An effect that has no answer by then has failed.
 const TIMEOUT: Duration = Duration::from_mins(1);

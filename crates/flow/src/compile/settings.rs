@@ -6,7 +6,7 @@ use super::{GraphLimits, LONGEST, Surroundings, seconds};
 use crate::findings::{Findings, Place};
 use crate::graph::{Field, Reducer};
 use crate::reader::Reader;
-use crate::yaml::{self, Member, Node};
+use kernel::yaml::{self, Member, Node};
 
 /// So many definitions may inherit from each other in a row.
 const LONGEST_LINE: usize = 8;

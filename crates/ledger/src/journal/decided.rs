@@ -125,7 +125,7 @@ impl Promise {
     }
 
     /// The hold was taken, in memory; what its caller is told, if that is new.
-    pub(super) fn decide(&mut self, receipt: &Receipt) -> Option<Letter> {
+    pub(super) fn tell(&mut self, receipt: &Receipt) -> Option<Letter> {
         if receipt.replayed || !matches!(receipt.outcome, Outcome::Applied(_)) {
             return None;
         }

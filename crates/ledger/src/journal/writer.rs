@@ -90,9 +90,9 @@ impl Request {
     }
 
     /// Tells its caller, if that is promised.
-    fn decide(&mut self, outcome: &Attempt, outbox: &mut Outbox) {
+    fn tell(&mut self, outcome: &Attempt, outbox: &mut Outbox) {
         if let (Some(promise), Ok(receipt)) = (&mut self.promise, outcome)
-            && let Some(letter) = promise.decide(receipt)
+            && let Some(letter) = promise.tell(receipt)
         {
             outbox.put(self.runtime.as_ref(), letter);
         }
@@ -196,7 +196,7 @@ impl Writer {
             self.since = Instant::now();
             shared.queue.remind(self.since + LINGER);
         }
-        match self.decide() {
+        match self.apply_ahead() {
             Ok(true) => {}
             Ok(false) => self.write(shared),
             Err(error) => self.fail(error, shared),
@@ -258,7 +258,7 @@ impl Writer {
 
     /// Applies fresh requests and tells their callers, ahead of the disk. False if one of them is
     /// told only when it is on disk: a refusal or a repeat.
-    fn decide(&mut self) -> Result<bool, Error> {
+    fn apply_ahead(&mut self) -> Result<bool, Error> {
         let now = self.clock.now();
         let need = self.need(now);
         self.sound = false;
@@ -266,7 +266,7 @@ impl Writer {
         let (mut all, mut outbox) = (true, Outbox::default());
         for request in self.batch.iter_mut().skip(self.outcomes.len()) {
             let outcome = request.apply(&mut self.state, &mut self.changes, now);
-            request.decide(&outcome, &mut outbox);
+            request.tell(&outcome, &mut outbox);
             all &= request.is_told();
             self.outcomes.push(outcome);
         }
@@ -347,7 +347,7 @@ impl Writer {
             for request in batch.iter_mut().skip(decided) {
                 let outcome = request.apply(state, &mut changes, now);
                 if ahead {
-                    request.decide(&outcome, &mut outbox);
+                    request.tell(&outcome, &mut outbox);
                 }
                 outcomes.push(outcome);
             }

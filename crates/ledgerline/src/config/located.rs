@@ -1,12 +1,10 @@
 //! A YAML text as a tree that knows where its keys are.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use anyhow::anyhow;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value, json};
-use serde_saphyr::Spanned;
+use kernel::yaml::{Member, Node};
+use serde_json::{Map, Value};
 
 /// The line of each key, by its path, such as `models[0].price.currency`.
 pub(super) type Lines = BTreeMap<String, u64>;
@@ -17,7 +15,7 @@ pub(super) fn read(text: &str) -> anyhow::Result<(Value, Lines)> {
     let node: Node =
         serde_saphyr::from_str_with_options(text, options).map_err(|error| refused(&error))?;
     let mut lines = Lines::new();
-    let value = node.into_value("", &mut lines);
+    let value = into_value(node, "", &mut lines);
     Ok((value, lines))
 }
 
@@ -35,99 +33,30 @@ fn refused(error: &serde_saphyr::Error) -> anyhow::Error {
     }
 }
 
-enum Node {
-    Leaf(Value),
-    List(Vec<Self>),
-    Section(Vec<(Spanned<String>, Self)>),
-}
-
-impl Node {
-    /// A key without a value is a key that is not set.
-    fn into_value(self, path: &str, lines: &mut Lines) -> Value {
-        match self {
-            Self::Leaf(value) => value,
-            Self::List(items) => {
-                let numbered = items.into_iter().enumerate();
-                numbered
-                    .map(|(at, item)| item.into_value(&format!("{path}[{at}]"), lines))
-                    .collect()
+/// A key without a value is a key that is not set.
+fn into_value(node: Node, path: &str, lines: &mut Lines) -> Value {
+    match node {
+        Node::Leaf(value) => value,
+        Node::List(items) => {
+            let numbered = items.into_iter().enumerate();
+            numbered.map(|(at, item)| into_value(item, &format!("{path}[{at}]"), lines)).collect()
+        }
+        Node::Section(members) => {
+            let mut section = Map::new();
+            for Member { name, line, value } in members {
+                let path = member(path, &name);
+                lines.insert(path.clone(), line);
+                section.insert(name, into_value(value, &path, lines));
             }
-            Self::Section(members) => {
-                let mut section = Map::new();
-                for (name, node) in members {
-                    let path = member(path, &name.value);
-                    lines.insert(path.clone(), name.referenced.line());
-                    let value = node.into_value(&path, lines);
-                    section.insert(name.value, value);
-                }
-                Value::Object(section)
-            }
+            Value::Object(section)
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("YAML")
-    }
-
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Leaf(Value::Null))
-    }
-
-    fn visit_none<E>(self) -> Result<Node, E> {
-        Ok(Node::Leaf(Value::Null))
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Node, E> {
-        Ok(Node::Leaf(json!(flag)))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Node, E> {
-        Ok(Node::Leaf(json!(number)))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
-        Ok(Node::Leaf(json!(number)))
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Node, E> {
-        Ok(Node::Leaf(json!(number)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-        Ok(Node::Leaf(json!(text)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Node, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = sequence.next_element()? {
-            items.push(item);
-        }
-        Ok(Node::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
-        }
-        Ok(Node::Section(members))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

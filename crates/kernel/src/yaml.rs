@@ -8,23 +8,32 @@ use serde_saphyr::Spanned;
 
 /// A value of the text.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Node {
+pub enum Node {
+    /// Text, a number, a flag or nothing.
     Leaf(Value),
-    List(Vec<Node>),
+    /// Values in order.
+    List(Vec<Self>),
+    /// Members in order; no two have one name.
     Section(Vec<Member>),
 }
 
 /// A key and its value.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Member {
-    pub(crate) name: String,
-    pub(crate) line: u64,
-    pub(crate) value: Node,
+pub struct Member {
+    /// The key.
+    pub name: String,
+    /// The line of the key, the first being 1.
+    pub line: u64,
+    /// Its value.
+    pub value: Node,
 }
 
 /// Reads a text. Only `true` and `false` are flags: a field may be called `n` or `on`. Depth, size and
 /// aliases are bounded by the parser.
-pub(crate) fn read(text: &str) -> Result<Node, (String, Option<u64>)> {
+///
+/// # Errors
+/// What is wrong with the text, and in which line.
+pub fn read(text: &str) -> Result<Node, (String, Option<u64>)> {
     let options = serde_saphyr::options! { with_snippet: false, strict_booleans: true };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let line = error.location().map(|location| location.line());
@@ -34,7 +43,7 @@ pub(crate) fn read(text: &str) -> Result<Node, (String, Option<u64>)> {
 
 impl Node {
     /// The value of a member, if this is a section that has it.
-    pub(crate) fn get(&self, name: &str) -> Option<&Self> {
+    pub fn get(&self, name: &str) -> Option<&Self> {
         match self {
             Self::Section(members) => {
                 members.iter().find(|member| member.name == name).map(|member| &member.value)
@@ -44,19 +53,20 @@ impl Node {
     }
 
     /// The members, none if it is no section.
-    pub(crate) fn members(&self) -> &[Member] {
+    pub fn members(&self) -> &[Member] {
         match self {
             Self::Section(members) => members,
             _ => &[],
         }
     }
 
-    pub(crate) fn is_null(&self) -> bool {
+    /// Nothing is there.
+    pub fn is_null(&self) -> bool {
         matches!(self, Self::Leaf(Value::Null))
     }
 
     /// Text, or a number or flag as text.
-    pub(crate) fn as_text(&self) -> Option<String> {
+    pub fn as_text(&self) -> Option<String> {
         match self {
             Self::Leaf(Value::String(text)) => Some(text.clone()),
             Self::Leaf(value @ (Value::Number(_) | Value::Bool(_))) => Some(value.to_string()),
@@ -65,7 +75,7 @@ impl Node {
     }
 
     /// Without lines and order.
-    pub(crate) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         match self {
             Self::Leaf(value) => value.clone(),
             Self::List(items) => items.iter().map(Self::to_json).collect(),
@@ -79,7 +89,7 @@ impl Node {
     }
 
     /// What it is, for messages.
-    pub(crate) const fn kind(&self) -> &'static str {
+    pub const fn kind(&self) -> &'static str {
         match self {
             Self::Leaf(Value::Null) => "nothing",
             Self::Leaf(Value::Bool(_)) => "a flag",
@@ -91,7 +101,7 @@ impl Node {
     }
 
     /// A short form for messages.
-    pub(crate) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         const LONGEST: usize = 80;
         let text = self.to_json().to_string();
         match text.char_indices().nth(LONGEST) {
@@ -101,7 +111,8 @@ impl Node {
     }
 
     /// This over `base`: sections are merged, everything else replaced.
-    pub(crate) fn over(self, base: Self) -> Self {
+    #[must_use]
+    pub fn over(self, base: Self) -> Self {
         match (self, base) {
             (Self::Section(mine), Self::Section(mut merged)) => {
                 for member in mine {
