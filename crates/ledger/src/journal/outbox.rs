@@ -66,9 +66,6 @@ impl Drop for Outbox {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
     use super::*;
     use crate::JournalError;
 
@@ -78,33 +75,31 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_is_woken_once_for_all_answers_to_its_tasks() {
-        let wakes = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&wakes);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .on_thread_unpark(move || {
-                counted.fetch_add(1, Ordering::SeqCst);
-            })
-            .build()
-            .unwrap();
-        let (letters, answers): (Vec<_>, Vec<_>) = (0..50).map(|_| letter()).unzip();
-        let handle = runtime.handle().clone();
-        let (waiting, waits) = std::sync::mpsc::channel();
-        let journal = std::thread::spawn(move || {
-            waits.recv().unwrap();
+    fn several_answers_to_a_runtime_are_one_task_of_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (letters, mut answers): (Vec<_>, Vec<_>) = (0..50).map(|_| letter()).unzip();
+        let mut outbox = Outbox::default();
+        letters.into_iter().for_each(|letter| outbox.put(Some(runtime.handle()), letter));
+        drop(outbox);
+        assert!(answers.iter_mut().all(|answer| answer.try_recv().is_err()), "it has not run yet");
+        assert_eq!(runtime.metrics().num_alive_tasks(), 1);
+        runtime.block_on(tokio::task::yield_now());
+        assert!(answers.iter_mut().all(|answer| answer.try_recv().is_ok()));
+    }
+
+    #[test]
+    fn one_answer_and_those_to_the_own_runtime_are_given_at_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let give = |count: usize| {
+            let (letters, answers): (Vec<_>, Vec<_>) = (0..count).map(|_| letter()).unzip();
             let mut outbox = Outbox::default();
-            letters.into_iter().for_each(|letter| outbox.put(Some(&handle), letter));
-        });
-        runtime.block_on(async move {
-            let tasks: Vec<_> = answers.into_iter().map(|answer| tokio::spawn(answer)).collect();
-            tokio::task::yield_now().await;
-            waiting.send(()).unwrap();
-            for task in tasks {
-                assert!(matches!(task.await.unwrap(), Ok(Err(JournalError::Busy))));
-            }
-        });
-        journal.join().unwrap();
-        assert!(wakes.load(Ordering::SeqCst) <= 3, "{wakes:?}");
+            letters.into_iter().for_each(|letter| outbox.put(Some(runtime.handle()), letter));
+            drop(outbox);
+            answers.into_iter().all(|mut answer| answer.try_recv().is_ok())
+        };
+        assert!(give(1));
+        assert!(runtime.block_on(async { give(3) }));
+        assert_eq!(runtime.metrics().num_alive_tasks(), 0);
     }
 
     #[test]

@@ -37,6 +37,30 @@ async fn a_call_is_held_charged_and_the_rest_released() {
 }
 
 #[tokio::test]
+async fn an_id_that_is_called_new_and_is_not_has_its_first_outcome() {
+    for (test, journal, _clock) in journals().await {
+        journal.submit(grant("g", "org", 100)).await.unwrap();
+        let first = journal.submit(hold("h", "org", 60)).await.unwrap();
+        let again = |operation: Operation| {
+            let unit = Unit { fresh: true, ..operation.into() };
+            journal.submit(unit)
+        };
+        let (repeated, other, conflicting) = tokio::join!(
+            again(hold("h", "org", 60)),
+            again(hold("h2", "org", 10)),
+            again(hold("h", "org", 30))
+        );
+        let repeated = repeated.unwrap();
+        assert_eq!((repeated.seq, repeated.replayed), (first.seq, true), "{}", test.kind);
+        assert!(!other.unwrap().replayed);
+        assert!(matches!(conflicting, Err(JournalError::Conflict)), "{}", test.kind);
+        let (balance, _) = balance(&test.database, &wallet("org")).await.unwrap();
+        assert_eq!((balance.posted, balance.held), (nanos(100), nanos(70)));
+        assert!(verify(&test.database, &[]).await.unwrap().ok, "{}", test.kind);
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_stays_and_a_replay_survives_a_restart() {
     for (test, journal, clock) in journals().await {
         let refused = journal.submit(hold("h", "org", 10)).await.unwrap();
